@@ -1,0 +1,210 @@
+"""The command line: `mmadv plugins`, `mmadv doctor`, and what plugins add to it.
+
+Nothing here imports torch before a command needs it, so that `--help` and `plugins` answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Annotated, Any, cast
+
+import platformdirs
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from mmadv.catalog import qualify
+from mmadv.errors import MmadvError, ParameterError, PluginError, nearest
+from mmadv.host import HOOKS, Host, Plugin
+
+STYLES = {"loaded": "green", "failed": "red", "collision": "red", "blocked": "yellow"}
+
+
+def host_of(ctx: typer.Context) -> Host:
+    """The host of this invocation, loaded on first use without what `--no-plugin` names.
+
+    Raises:
+        PluginError: `--no-plugin` or `MMADV_PLUGINS` names a plugin that does not exist.
+    """
+    root = ctx.find_root()
+    if root.obj is None:
+        root.obj = Host(blocked=root.params.get("no_plugin") or ())
+    host: Host = root.obj
+    return host
+
+
+def plugin_commands(host: Host, taken: Iterable[str]) -> dict[str, Any]:
+    """The commands that plugins add; one that raises or takes a name that is in use is listed as failed.
+
+    Args:
+        host: the plugins.
+        taken: names that are in use already.
+    """
+    commands: dict[str, Any] = {}
+    for plugin in host.loaded:
+        with host.guard(plugin):
+            own = typer.Typer()  # a plugin that raises half-way leaves nothing behind
+            plugin.call("mmadv_commands", cli=own)
+            brought = typer.main.get_group(own).commands
+            if clash := sorted(set(brought) & {*taken, *commands}):
+                raise PluginError(f"its command {clash[0]!r} exists already", fix="rename it, or group it under add_typer")
+            commands.update(brought)
+    return commands
+
+
+class _Root(TyperGroup):
+    """The root command, which asks plugins for theirs only when it does not know a name."""
+
+    _brought: dict[str, Any] | None = None
+
+    def brought(self, ctx: Any) -> dict[str, Any]:
+        """The commands of plugins; each is asked once."""
+        if self._brought is None:
+            self._brought = plugin_commands(host_of(ctx), self.commands)
+        return self._brought
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*self.commands, *sorted(self.brought(ctx))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return self.commands.get(cmd_name) or self.brought(ctx).get(cmd_name)
+
+
+app = typer.Typer(cls=_Root, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mmadv {metadata.version('mmadv')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+    no_plugin: Annotated[
+        # Eager, so that `--no-plugin x --help` does not load x either.
+        list[str] | None,
+        typer.Option("--no-plugin", metavar="NAME", is_eager=True, help="Leave this plugin out; may be repeated."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Measure how models hold up against adversarial inputs, in every modality with one engine."""
+
+
+@app.command()
+def plugins(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    hook: Annotated[str | None, typer.Option(metavar="NAME", help="Only plugins that implement this hook.")] = None,
+) -> None:
+    """List the plugins: loaded, failed, in collision or blocked, with cause and remedy."""
+    if hook is not None and hook not in HOOKS:
+        raise ParameterError(f"there is no hook {hook!r}", where="--hook", fix=nearest(hook, HOOKS))
+    listed = [plugin for plugin in _checked(ctx) if hook is None or hook in plugin.hooks]
+    if as_json:
+        print(json.dumps([_as_json(plugin) for plugin in listed], indent=2))
+    else:
+        _print_plugins(Console(), listed)
+    if ctx.find_root().params["debug"]:
+        for plugin in listed:
+            if plugin.error:
+                traceback.print_exception(plugin.error)
+
+
+@app.command()
+def doctor(ctx: typer.Context) -> None:
+    """Report versions, devices, plugins and the cache; exit 1 when something has failed."""
+    console, broken = Console(), []
+    facts = {"python": f"{platform.python_version()} ({sys.executable})", "platform": platform.platform()}
+    facts |= {name: _version(name) for name in ("mmadv", "torch", "pluggy", "numpy")}
+    try:
+        facts |= _torch_facts()
+    except Exception as error:
+        broken.append("torch")
+        facts["devices"] = f"torch cannot be imported: {type(error).__name__}: {error}"
+    facts |= _cache_facts()
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        grid.add_row(Text(name, style="bold"), Text(value))
+    console.print(grid)
+    checked = _checked(ctx)
+    _print_plugins(console, checked)
+    broken += [plugin.name for plugin in checked if plugin.state in ("failed", "collision")]
+    if broken:
+        console.print(Text(f"failed: {', '.join(broken)}", style="red"), soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _checked(ctx: typer.Context) -> list[Plugin]:
+    """All plugins, after each was asked for its commands too."""
+    cast("_Root", ctx.find_root().command).brought(ctx)
+    return list(host_of(ctx).plugins.values())
+
+
+def _registers(plugin: Plugin) -> dict[str, list[str]]:
+    return {kind: [qualify(plugin.name, record.name) for record in found] for kind, found in plugin.records.items()}
+
+
+def _as_json(plugin: Plugin) -> Mapping[str, object]:
+    shown = ("name", "distribution", "version", "state", "hooks", "cause", "remedy")
+    return {name: getattr(plugin, name) for name in shown} | {"registers": _registers(plugin)}
+
+
+def _print_plugins(console: Console, plugins: list[Plugin]) -> None:
+    table = Table("plugin", "distribution", "version", "state", "registers")
+    for plugin in plugins:
+        registers = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in _registers(plugin).items() if names)
+        state = Text(plugin.state, style=STYLES[plugin.state])
+        table.add_row(*map(Text, (plugin.name, plugin.distribution, plugin.version)), state, Text(registers))
+    console.print(table if plugins else "no plugins")
+    for plugin in plugins:
+        if plugin.cause:
+            lines = f"{plugin} {plugin.state}: {plugin.cause}\n  fix:   {plugin.remedy}"
+            console.print(Text(lines, style=STYLES[plugin.state]), soft_wrap=True)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _torch_facts() -> dict[str, str]:
+    import torch
+
+    devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return {"devices": ", ".join(["cpu", *devices]), "threads": f"{torch.get_num_threads()} of {os.cpu_count()}"}
+
+
+def _cache_facts() -> dict[str, str]:
+    cache = platformdirs.user_cache_path("mmadv")
+    present = next(path for path in (cache, *cache.parents) if path.exists())
+    return {"cache": str(cache), "free disk": f"{shutil.disk_usage(present).free / 2**30:.1f} GiB"}
+
+
+def main() -> None:
+    """Run the command line: an error that mmadv raises on purpose is a message and exit code 2."""
+    try:
+        app()
+    except MmadvError as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

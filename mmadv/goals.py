@@ -1,0 +1,98 @@
+"""What an attacker wants: `(output, y, towards) -> (score, hit)`.
+
+`output` is what the victim answered, (…, L) logits or, where only decisions are granted, (…,) labels.
+A hit is what anyone recomputing it with argmax would find; the score grows towards it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from mmadv import losses
+from mmadv.losses import Loss
+
+
+class Verdict(NamedTuple):
+    """A goal's judgement of a batch of outputs.
+
+    Args:
+        score: (…,) floating, larger is nearer to what the attacker wants.
+        hit: (…,) bool.
+    """
+
+    score: Tensor
+    hit: Tensor
+
+
+@runtime_checkable
+class Goal(Protocol):
+    """What an attacker wants of one example."""
+
+    name: ClassVar[str]
+    needs_target: ClassVar[bool]
+
+    def __call__(self, output: Tensor, y: Tensor, towards: Tensor | None) -> Verdict:
+        """Judge outputs (…, L) or labels (…,) against y (…,) and, for a targeted goal, towards (…,)."""
+        ...
+
+    def right(self, output: Tensor, y: Tensor) -> Tensor:
+        """(…,) bool: whether the victim is right, so that the example counts."""
+        ...
+
+    def loss(self, function: Loss, output: Tensor, y: Tensor, towards: Tensor | None) -> Tensor:
+        """(…,) `function` seen from this goal, so that climbing it serves the goal."""
+        ...
+
+
+def decision(output: Tensor) -> Tensor:
+    """The labels that outputs (…, L) decide on; labels (…,) of integers stay as they are.
+
+    Example:
+        >>> import torch
+        >>> decision(torch.tensor([[0.1, 0.9]]))
+        tensor([1])
+    """
+    return output.argmax(-1) if output.is_floating_point() else output
+
+
+@dataclass(frozen=True)
+class Untargeted:
+    """Any class but the right one."""
+
+    name: ClassVar[str] = "untargeted"
+    needs_target: ClassVar[bool] = False
+
+    def __call__(self, output: Tensor, y: Tensor, towards: Tensor | None = None) -> Verdict:
+        """The score is the margin by which another class leads, or 0/1 where only labels are seen."""
+        hit = decision(output) != y
+        return Verdict(losses.margin(output, y) if output.is_floating_point() else hit.float(), hit)
+
+    def right(self, output: Tensor, y: Tensor) -> Tensor:
+        return decision(output) == y
+
+    def loss(self, function: Loss, output: Tensor, y: Tensor, towards: Tensor | None = None) -> Tensor:
+        return function(output, y)
+
+
+@dataclass(frozen=True)
+class Targeted:
+    """Exactly the class `towards`."""
+
+    name: ClassVar[str] = "targeted"
+    needs_target: ClassVar[bool] = True
+
+    def __call__(self, output: Tensor, y: Tensor, towards: Tensor | None) -> Verdict:
+        """The score is the margin by which the wanted class leads all others."""
+        assert towards is not None
+        hit = decision(output) == towards
+        return Verdict(-losses.margin(output, towards) if output.is_floating_point() else hit.float(), hit)
+
+    def right(self, output: Tensor, y: Tensor) -> Tensor:
+        return decision(output) == y
+
+    def loss(self, function: Loss, output: Tensor, y: Tensor, towards: Tensor | None) -> Tensor:
+        assert towards is not None
+        return -function(output, towards)

@@ -1,0 +1,72 @@
+"""What a modality plugin gives the core: a space, adapters for victims, and how its examples are kept and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmadv.source import Source
+    from mmadv.space import Space
+    from mmadv.target import Target
+
+
+@dataclass(frozen=True)
+class TargetClaim:
+    """A plugin's offer to adapt a victim.
+
+    Args:
+        claimant: the plugin's name.
+        factory: called with the user's options, gives the `Target`; its keyword parameters are the options.
+    """
+
+    claimant: str
+    factory: Callable[..., Target]
+
+
+class Modality(Protocol):
+    """One kind of input. All methods are pure; the engine does the rest.
+
+    Attributes:
+        name: such as `image`.
+        unit: of distances, for tables and axes.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+
+    def space(self, **words: Any) -> Space:
+        """The space that a user's words describe; the keyword parameters are the words."""
+        ...
+
+    def inputs(self, x: Any) -> Any:
+        """Clean rows of what a user passed.
+
+        Raises:
+            InputError: a shape, dtype or range that this modality does not have.
+        """
+        ...
+
+    def stored(self, rows: Any) -> Any:
+        """What comes back of rows that are stored as this modality really is stored, and read again."""
+        ...
+
+    def source(self, **words: Any) -> Source:
+        """Labelled examples from what a spec names."""
+        ...
+
+    def write(self, row: Any, path: Path) -> Path:
+        """Write one example in its real form, such as a PNG; returns the file."""
+        ...
+
+    def figures(self, x: Any, adv: Any, caption: tuple[str, str]) -> str:
+        """HTML, already escaped and self-contained, that shows one example: clean, adversarial and their difference."""
+        ...
+
+    def metrics(self, x: Any, adv: Any) -> dict[str, Tensor]:
+        """Further distances, (B,) each, in this modality's own units."""
+        ...

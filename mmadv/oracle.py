@@ -1,0 +1,411 @@
+"""The oracle: the only path from an attack to the victim. It grants, counts, verifies and keeps the best seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+
+from mmadv import rows
+from mmadv.access import Access, Output
+from mmadv.errors import AccessError, AttackError, InputError, ParameterError, TargetError
+from mmadv.goals import decision
+from mmadv.ledger import Ledger, Signals
+from mmadv.losses import Loss
+from mmadv.noise import Noise
+
+if TYPE_CHECKING:
+    from mmadv.protocol import Attack
+    from mmadv.threat import Problem
+
+
+class Exhausted(Exception):
+    """No row can afford another query; the engine closes the run."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the victim answered, as far as the threat model lets the attack see it.
+
+    Args:
+        output: (A, L) or (A, K, L) logits, whatever the victim returns; (A,) or (A, K) labels where only decisions are granted.
+        score: (A,) or (A, K), −inf for candidates that were not sent.
+        hit: (A,) or (A, K) bool.
+        loss: (A,) or (A, K), if a loss was asked for.
+        grad: of the summed loss, shaped as the candidates, if it was asked for; 0 where it was not finite.
+    """
+
+    output: Tensor
+    score: Tensor
+    hit: Tensor
+    loss: Tensor | None = None
+    grad: Tensor | None = None
+
+
+class Oracle:
+    """A batch of examples under one threat model, as an attack sees it.
+
+    Attributes:
+        region: the feasible region around each row; `region.x` is the clean input.
+        y: (A,) what is right.
+        towards: (A,) what a targeted goal is to reach, or None.
+        noise: draws keyed by example.
+        steps: how many the engine will make.
+        early_stop: whether finished rows are dropped.
+        ledger: of the rows still here.
+    """
+
+    def __init__(self, problem: Problem, attack: Attack, steps: int, early_stop: bool = True) -> None:
+        self.problem, self.steps, self.early_stop = problem, steps, early_stop
+        target, threat = problem.target, problem.threat
+        if threat.access > target.access:
+            raise AccessError(
+                f"the threat model grants {threat.access.name.lower()} access and the target gives {target.access.name.lower()}",
+                where=target.name,
+                fix=f"use access={target.access.name.lower()!r}, or a target that gives more",
+            )
+        if attack.access > threat.access:
+            raise AccessError(
+                f"{type(attack).__name__} needs {attack.access.name.lower()} access and the threat model grants {threat.access.name.lower()}",
+                where=target.name,
+                fix=f"grant access={attack.access.name.lower()!r}, or choose an attack that needs less",
+            )
+        self._nearest = attack.keeps == "nearest"
+        space = threat.space.relaxed() if self._nearest else threat.space
+        x = rows.detached(problem.x, target.device)
+        self.region = space.around(x)
+        # A minimum-norm search is judged by the threat model's own radius when it closes.
+        self._region = threat.space.around(x) if self._nearest else self.region
+        self.y = problem.y.to(target.device)
+        self.towards = None if problem.towards is None else problem.towards.to(target.device)
+        self.noise = Noise(problem.seed, problem.ids.to(target.device))
+        leaf = next(rows.leaves(x))
+        self._axes = leaf.dim()
+        self.ledger = Ledger.blank(rows.copied(x), len(leaf), leaf.device, torch.promote_types(leaf.dtype, torch.float32))
+        self._whole, self._place = self.ledger, torch.arange(len(leaf), device=leaf.device)
+        self.signals = Signals.none(leaf.device)
+        self.forwards = self.backwards = 0
+        self._opened = False
+        # Upper bounds on what any one row has spent: as long as they fit, no row needs to be asked.
+        self._most_queries = self._most_gradients = 0
+
+    # --- what an attack calls --------------------------------------------------------------------
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the same input gets the same answer each time, so that a repeated iterate proves that no more can come."""
+        return self.problem.deterministic and self.problem.eot == 1
+
+    def evaluate(
+        self,
+        adv: Any,
+        *,
+        valid: Tensor | None = None,
+        loss: Loss | None = None,
+        towards: Tensor | None = None,
+        grad: bool = False,
+    ) -> Evaluation:
+        """Ask the victim about one or K candidates a row.
+
+        Args:
+            adv: (A, …) or (A, K, …), never altered afterwards.
+            valid: (A, K) bool, which candidates to send; all if not given.
+            loss: `(output, label) -> (…,)`, seen from the goal (`Goal.loss`).
+            towards: (A,) classes handed to `loss` as a third argument, the goal left out.
+            grad: also give the gradient of `loss`.
+
+        Returns:
+            An `Evaluation` shaped like the candidates.
+
+        Raises:
+            AccessError: gradients or a loss that the threat model does not grant.
+            Exhausted: no row can afford it; the engine handles this.
+        """
+        granted = self.problem.threat.access
+        if (grad and granted < Access.GRADIENT) or (loss is not None and granted < Access.SCORE):
+            raise AccessError(
+                f"the attack asked for {'gradients' if grad else 'a loss of scores'} and is granted {granted.name.lower()} access",
+                where=self.problem.target.name,
+                fix="grant more access, or choose an attack that needs less",
+            )
+        if grad and loss is None:
+            raise AttackError("a gradient was asked for without a loss", where="Oracle.evaluate", fix="pass loss=")
+        if adv is not self.region.x:
+            self.open()
+        leaf = next(rows.leaves(adv))
+        candidates = leaf.shape[1] if leaf.dim() > self._axes else None
+        valid = self._affordable(valid, candidates, grad)
+        output, losses, gradient = self._ask(adv, valid, loss, towards, grad)
+        return self._judge(adv, candidates, valid, output, losses, gradient)
+
+    def retire(self, mask: Tensor) -> None:
+        """End the rows of `mask` (A,): the attack knows that it can't find more for them."""
+        self.ledger.done |= mask
+
+    # --- what the engine calls -------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Ask about the clean inputs, unless that was the first thing the attack did."""
+        if not self._opened:
+            self.evaluate(self.region.x)
+
+    def take(self, alive: Tensor) -> Self:
+        """Go on with the rows at `alive` only; the others are settled in the ledger."""
+        self._settle()
+        self._place = self._place[alive]
+        self.ledger = rows.take(self.ledger, alive)
+        self.region = rows.take(self.region, alive)
+        self.y, self.towards, self.noise = rows.take((self.y, self.towards, self.noise), alive)
+        return self
+
+    def close(self) -> Ledger:
+        """Settle every row, judging once more the best iterate of those that were never fooled."""
+        if len(self.y):
+            self.open()
+        self._settle()
+        ledger, region = self._whole, self._region
+        distance = region.distance(ledger.adv)
+        if self._nearest:
+            ledger.distance = torch.where(ledger.fooled | ledger.wrong, distance, float("inf"))
+            ledger.fooled = ledger.fooled & region.feasible(ledger.adv)
+        else:
+            ledger.distance = distance
+            back = ~ledger.fooled & ~region.feasible(ledger.adv)
+            rows.put_where_(ledger.adv, back, region.x)
+            ledger.score = torch.where(back, ledger.clean_score, ledger.score)
+            ledger.distance = torch.where(back, 0.0, distance)
+        ledger.forwards, ledger.backwards, ledger.signals = self.forwards, self.backwards, self.signals
+        return ledger
+
+    def _settle(self) -> None:
+        """Write what is known of the rows still here into the ledger of all rows."""
+        if self._whole is not self.ledger:
+            rows.put_(self._whole, self._place, self.ledger)
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def _affordable(self, valid: Tensor | None, candidates: int | None, grad: bool) -> Tensor | None:
+        """Which candidates may be sent; rows that can't afford one are ended."""
+        budget, eot = self.problem.threat.budget, self.problem.eot
+        each = eot * (1 if candidates is None else candidates)
+        self._most_queries += each
+        self._most_gradients += each * grad
+        fits = self._most_queries <= (budget.queries or math.inf)
+        if grad and budget.gradients is not None:
+            fits = fits and self._most_gradients <= budget.gradients
+        if fits:
+            return valid
+        ledger = self.ledger
+        left = torch.full_like(ledger.queries, torch.iinfo(torch.int64).max)
+        if budget.queries is not None:
+            left = budget.queries - ledger.queries
+        if grad and budget.gradients is not None:
+            left = torch.minimum(left, budget.gradients - ledger.gradients)
+        wanted = valid if valid is not None else ledger.done.new_ones((len(left), candidates or 1))
+        sent = wanted & (wanted.cumsum(1) * eot <= left.unsqueeze(1)) & ~ledger.done.unsqueeze(1)
+        ledger.done |= ~sent.any(1)
+        if not bool(sent.any()):
+            raise Exhausted
+        self._most_queries = int(ledger.queries.max()) + each
+        self._most_gradients = int(ledger.gradients.max()) + each * grad
+        return sent
+
+    def _ask(self, adv: Any, valid: Tensor | None, loss: Loss | None, towards: Tensor | None, grad: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Forward (and backward) passes over the rows that are sent, in the candidates' own shape."""
+        leaf = next(rows.leaves(adv))
+        shape = leaf.shape[:2] if leaf.dim() > self._axes else leaf.shape[:1]
+        per_row = (self.y, self.towards, towards)
+        if len(shape) == 2:
+            adv = rows.fold(adv)
+            per_row = rows.repeated(per_row, shape[1])
+        sent = None if valid is None else valid.reshape(-1).nonzero()[:, 0]
+        if sent is not None:
+            adv, per_row = rows.take((adv, per_row), sent)
+        parts, start, total = [], 0, rows.count(adv)
+        while start < total or not parts:
+            size = self.problem.target.batch_size or max(total, 1)
+            part = slice(start, start + max(1, size // self.problem.eot))
+            try:
+                parts.append(self._pass(*rows.take((adv, per_row), part), loss, grad))
+            except torch.OutOfMemoryError:
+                if part.stop - part.start == 1:
+                    raise
+                self.problem.target.batch_size = max(1, min(size, total) // 2)
+                continue
+            start = part.stop
+        output, losses, gradient = (None if any(p is None for p in column) else torch.cat(column) for column in zip(*parts, strict=True))
+        self.forwards += total * self.problem.eot
+        self.backwards += total * self.problem.eot * grad
+        if sent is not None:
+            size = math.prod(shape)
+            output = _spread(output, sent, size, float("nan") if output.is_floating_point() else -1)
+            losses = None if losses is None else _spread(losses, sent, size, float("-inf"))
+            gradient = None if gradient is None else _spread(gradient, sent, size, 0.0)
+        return tuple(None if part is None else part.reshape(*shape, *part.shape[1:]) for part in (output, losses, gradient))  # type: ignore[return-value]
+
+    def _pass(self, x: Any, per_row: tuple[Tensor, Tensor | None, Tensor | None], loss: Loss | None, grad: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        y, goal_towards, towards = per_row
+        goal, target, eot = self.problem.threat.goal, self.problem.target, self.problem.eot
+        if grad:
+            x = x.detach().requires_grad_()
+        with torch.set_grad_enabled(grad):
+            output = self._logits(target(rows.repeated(x, eot)), len(y) * eot)
+            if eot > 1:
+                output = _expected(output, len(y), eot)
+            values = None
+            if loss is not None:
+                values = goal.loss(loss, output, y, goal_towards) if towards is None else loss(output, y, towards)  # type: ignore[call-arg]
+            if not grad:
+                return output, values, None
+            if not values.requires_grad:
+                raise TargetError(
+                    f"{target.name} declares gradient access, and its output does not depend on its input differentiably",
+                    where="the victim's forward pass",
+                    fix="use access='score', or make the forward pass differentiable (no detach, no no_grad, no argmax)",
+                )
+            gradient = torch.autograd.grad(values.sum(), x)[0]
+        return output.detach(), values.detach(), gradient
+
+    def _logits(self, answer: Any, length: int) -> Tensor:
+        """The victim's answer as logits, or as labels where it gives no more."""
+        target = self.problem.target
+        labels = target.output is Output.LABEL
+        if not isinstance(answer, Tensor) or answer.dim() != (1 if labels else 2) or len(answer) != length:
+            found = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+            raise TargetError(
+                f"the victim answered {found} to {length} inputs, where {'(B,) labels' if labels else '(B, L) ' + target.output} were declared",
+                where=target.name,
+                fix="return one row of class scores for each input, or wrap the victim so that it does",
+            )
+        if labels:
+            return answer.to(torch.int64)
+        if answer.shape[1] < 2:
+            raise TargetError(f"the victim has {answer.shape[1]} class", where=target.name, fix="a binary victim with one logit z becomes two: stack [0, z]")
+        answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
+        if target.output is Output.PROBABILITIES:
+            return answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
+        if target.output is Output.LOG_PROBABILITIES:
+            return answer.clamp_min(-1e30)  # −inf is an honest log-probability of 0
+        return answer
+
+    # --- judging ---------------------------------------------------------------------------------
+
+    def _judge(self, adv: Any, candidates: int | None, valid: Tensor | None, output: Tensor, loss: Tensor | None, grad: Tensor | None) -> Evaluation:
+        """Count, verify what would be kept, and keep it."""
+        ledger, goal, eot = self.ledger, self.problem.threat.goal, self.problem.eot
+        if not self._opened:
+            self._check_first(output)
+        finite = torch.isfinite(output).all(-1) if output.is_floating_point() else None
+        if self.problem.threat.access is Access.DECISION:
+            output = decision(output)
+        y, towards = self.y, self.towards
+        if candidates is not None:
+            y, towards = (None if part is None else part.unsqueeze(1).expand(-1, candidates) for part in (y, towards))
+        score, hit = goal(output, y, towards)
+        score = score.to(ledger.score.dtype)
+        live = ~ledger.done
+        spent: int | Tensor = eot * (candidates or 1)
+        if valid is not None:
+            spent = eot * valid.sum(1)
+            valid = valid.reshape(hit.shape)
+            score, hit = score.masked_fill(~valid, float("-inf")), hit & valid
+        ledger.queries += live * spent
+        if grad is not None:
+            ledger.gradients += live * spent
+            grad = self._sound(grad, live, candidates)
+        if finite is not None:
+            broken = ~finite if valid is None else ~finite & valid
+            hit, score = hit & finite, score.masked_fill(~finite, float("-inf"))
+            ledger.broken |= live & (broken if candidates is None else broken.any(1))
+            ledger.done |= ledger.broken
+        if self._opened:
+            self._keep(adv, candidates, score, hit, live & ~ledger.broken)
+        else:
+            ledger.clean_score, ledger.score = score.clone(), score.clone()
+            ledger.wrong = ~goal.right(output, self.y) & ~ledger.broken
+            ledger.done |= ledger.wrong
+            self._opened = True
+        return Evaluation(output, score, hit, loss, grad)
+
+    def _keep(self, adv: Any, candidates: int | None, score: Tensor, hit: Tensor, live: Tensor) -> None:
+        """Keep feasible hits (the first, or the nearest), and the best score of rows not fooled yet."""
+        ledger = self.ledger
+        hitting = live & (hit if candidates is None else hit.any(1))
+        index = rows.affected(hitting)
+        if index is not None:
+            self._keep_hits(index, *rows.take((adv, score, hit), index), candidates, hitting)
+        if candidates is not None:
+            score, best = score.max(1)
+        better = live & ~ledger.fooled & ~hitting & (score > ledger.score)
+        if rows.affected(better) is not None:
+            rows.put_where_(ledger.adv, better, adv if candidates is None else rows.chosen(adv, best))
+            ledger.score = torch.where(better, score, ledger.score)
+
+    def _keep_hits(self, index: Tensor | slice, adv: Any, score: Tensor, hit: Tensor, candidates: int | None, hitting: Tensor) -> None:
+        """Judge the rows at `index`, some of whose candidates hit, and keep what is feasible."""
+        region, before = rows.take((self.region, self.ledger), index)
+        hitting = rows.take(hitting, index)
+        feasible, distance = region.feasible(adv), region.distance(adv).to(score.dtype)
+        found = hit & feasible
+        strayed = hit & ~feasible
+        score, distance = score.masked_fill(~found, float("-inf")), distance.masked_fill(~found, float("inf"))
+        if candidates is not None:
+            best = distance.argmin(1) if self._nearest else score.argmax(1)
+            adv, score, distance = rows.chosen((adv, score, distance), best)
+            found, strayed = found.any(1), strayed.any(1)
+        kept = hitting & found & (distance < before.distance if self._nearest else True)
+        ledger = self.ledger
+        ledger.strayed = rows.written(ledger.strayed, index, before.strayed | hitting & strayed)
+        ledger.fooled = rows.written(ledger.fooled, index, before.fooled | kept)
+        ledger.score = rows.written(ledger.score, index, torch.where(kept, score, before.score))
+        ledger.distance = rows.written(ledger.distance, index, torch.where(kept, distance, before.distance))
+        ledger.adv = rows.written(ledger.adv, index, rows.where(kept, adv, before.adv))
+        if not self._nearest:
+            ledger.done |= ledger.fooled
+
+    def _check_first(self, output: Tensor) -> None:
+        """What the first answers tell: whether labels fit the classes, and whether logits look like probabilities."""
+        self.signals.opened += len(output)
+        if not output.is_floating_point() or not len(output):
+            return
+        outside = (self.y < 0) | (self.y >= output.shape[1])
+        if bool(outside.any()):
+            row = int(outside.nonzero()[0, 0])
+            raise InputError(f"label {int(self.y[row])} is out of range", where=f"y, row {row}", fix=f"the victim has classes 0 to {output.shape[1] - 1}")
+        if self.towards is not None and bool(((self.towards < 0) | (self.towards >= output.shape[1]) | (self.towards == self.y)).any()):
+            raise ParameterError(
+                "a target class is out of range or is the right class",
+                where="targets",
+                fix=f"give a wrong class of 0 to {output.shape[1] - 1} for each example",
+            )
+        if self.problem.target.output is Output.LOGITS:
+            sums = (output.sum(1) - 1).abs() < 1e-3
+            self.signals.looks_like_probabilities += (sums & (output >= 0).all(1)).sum()
+
+    def _sound(self, grad: Tensor, live: Tensor, candidates: int | None) -> Tensor:
+        """Count gradients that are zero or not finite, and put 0 where they are not finite."""
+        peak = torch.linalg.vector_norm(grad.flatten(1 if candidates is None else 2), float("inf"), dim=-1)
+        finite = torch.isfinite(peak)
+        mask = live if candidates is None else live.unsqueeze(1)
+        self.signals.gradient_rows += mask.expand_as(peak).sum()
+        self.signals.zero_gradients += ((peak == 0) & mask).sum()
+        self.signals.broken_gradients += (~finite & mask).sum()
+        if rows.settled(finite):
+            return grad
+        return torch.where(torch.isfinite(grad), grad, 0.0)
+
+
+def _spread(values: Tensor, sent: Tensor, size: int, fill: float) -> Tensor:
+    """Answers to the candidates that were sent, at their places among all (size, …)."""
+    return values.new_full((size, *values.shape[1:]), fill).index_copy_(0, sent, values)
+
+
+def _expected(output: Tensor, length: int, eot: int) -> Tensor:
+    """The victim's expected answer over `eot` passes: log of the mean probability, or the majority's label."""
+    passes = output.reshape(length, eot, *output.shape[1:])
+    if not output.is_floating_point():
+        return passes.mode(1).values
+    return torch.logsumexp(torch.log_softmax(passes, -1), 1) - math.log(eot)

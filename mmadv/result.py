@@ -1,0 +1,158 @@
+"""What an attack found, per example and in sum."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmadv.alarms import Alarm, Trust, verdict
+from mmadv.ledger import Status
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of examples with its 95 % Wilson interval.
+
+    Example:
+        >>> print(Rate(8, 10))
+        80.0 % [49.0, 94.3] (8 of 10)
+    """
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share; NaN of nothing."""
+        return self.hits / self.total if self.total else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson score interval."""
+        if not self.total:
+            return 0.0, 1.0
+        from scipy.stats import binomtest
+
+        low, high = binomtest(self.hits, self.total).proportion_ci(method="wilson")
+        return float(low), float(high)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] ({self.hits} of {self.total})"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A result in sum. Examples with status `error` or `infeasible` are in no denominator, and are listed.
+
+    Args:
+        clean: share of examples that the victim gets right.
+        robust: share of examples that it gets right and keeps right under the attack: an upper bound on its robustness.
+        stored: the same, with success judged after the adversarial was stored and read back; None if it wasn't.
+        statuses: examples of each status.
+        queries: mean forward passes per attacked example.
+        gradients: mean backward passes per attacked example.
+        alarms: signs that the figures can't be relied on.
+    """
+
+    clean: Rate
+    robust: Rate
+    stored: Rate | None
+    statuses: dict[str, int]
+    queries: float
+    gradients: float
+    alarms: tuple[Alarm, ...]
+
+    @property
+    def trust(self) -> Trust:
+        """`reliable`, `suspect` or `invalid`."""
+        return verdict(self.alarms)
+
+    def __str__(self) -> str:
+        lines = [
+            f"clean accuracy   {self.clean}",
+            f"robust accuracy  {self.robust}, an upper bound",
+            *([f"  once stored    {self.stored}"] if self.stored else []),
+            "statuses         " + ", ".join(f"{name} {count}" for name, count in self.statuses.items()),
+            f"cost             {self.queries:.1f} queries, {self.gradients:.1f} gradients per attacked example",
+            f"verdict          {self.trust.value}",
+            *(f"  {alarm.code}: {alarm.message}" for alarm in self.alarms),
+        ]
+        return "\n".join(lines)
+
+
+def rates(status: Sequence[str], fooled: Sequence[bool]) -> tuple[Rate, Rate]:
+    """Clean and robust accuracy of examples by status, success being told by `fooled`.
+
+    Example:
+        >>> clean, robust = rates(["already_wrong", "fooled", "robust", "error"], [False, True, False, False])
+        >>> print(clean, "|", robust)
+        66.7 % [20.8, 93.9] (2 of 3) | 33.3 % [6.1, 79.2] (1 of 3)
+    """
+    counted = [(one, bool(hit)) for one, hit in zip(status, fooled, strict=True) if one not in (Status.ERROR, Status.INFEASIBLE)]
+    right = [hit for one, hit in counted if one != Status.ALREADY_WRONG]
+    return Rate(len(right), len(counted)), Rate(right.count(False), len(counted))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one attack found, in the order of the examples.
+
+    Args:
+        adv: (N, …) the best adversarials seen; the clean input where none was.
+        status: N of `already_wrong, robust, fooled, infeasible, error`.
+        success: (N,) bool, fooled within the threat model.
+        distance: (N,) from the clean input; inf where a minimum-norm attack found nothing.
+        queries: (N,) forward passes that each example took.
+        gradients: (N,) backward passes that each example took.
+        score: (N,) the goal's score of `adv`.
+        stored_success: (N,) bool, still fooled after being stored and read back.
+        y: (N,) what is right.
+        ids: (N,) int64.
+        forwards: rows the victim was sent by the attack, in all.
+        backwards: likewise, backward.
+        checks: rows it was sent to look for chance and to judge what was stored; in no budget.
+        alarms: signs that the figures can't be relied on.
+        attack: its qualified name.
+    """
+
+    adv: Any
+    status: list[Status]
+    success: Tensor
+    distance: Tensor
+    queries: Tensor
+    gradients: Tensor
+    score: Tensor
+    stored_success: Tensor
+    y: Tensor
+    ids: Tensor
+    forwards: int
+    backwards: int
+    checks: int
+    alarms: tuple[Alarm, ...]
+    attack: str
+
+    def summary(self) -> Summary:
+        """Clean and robust accuracy with intervals, cost and alarms."""
+        clean, robust = rates(self.status, self.success.tolist())
+        _, stored = rates(self.status, self.stored_success.tolist())
+        attacked = torch.tensor([one != Status.ALREADY_WRONG for one in self.status], dtype=torch.bool)
+
+        def mean(counts: Tensor) -> float:
+            return float(counts.cpu()[attacked].double().mean()) if bool(attacked.any()) else 0.0
+
+        return Summary(clean, robust, stored, dict(Counter(one.value for one in self.status)), mean(self.queries), mean(self.gradients), self.alarms)
+
+    def robust_accuracy(self, eps: Sequence[float]) -> list[Rate]:
+        """Robust accuracy at each ε from the distances of one minimum-norm run.
+
+        Args:
+            eps: radii in the threat model's unit.
+        """
+        found = torch.isfinite(self.distance)
+        return [rates(self.status, (found & (self.distance <= radius)).tolist())[1] for radius in eps]

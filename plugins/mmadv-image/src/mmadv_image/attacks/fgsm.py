@@ -1,0 +1,43 @@
+"""Fast gradient sign method (Goodfellow et al., arXiv 1412.6572).
+
+adv = project(x + ε · ascend(∇ loss(x)))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from mmadv import Attack, Oracle, losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(Attack):
+    """One step of length ε along the steepest ascent of the loss: the sign of the gradient for Linf.
+
+    Args:
+        loss: `ce`, `margin` or `dlr`.
+
+    Example:
+        >>> FGSM(loss="margin").loss
+        'margin'
+    """
+
+    loss: str = "ce"
+
+    single_step: ClassVar[bool] = True
+
+    def check(self, oracle: Oracle) -> None:
+        losses.by_name(self.loss)
+
+    def init(self, oracle: Oracle) -> Tensor:
+        return oracle.region.x
+
+    def step(self, adv: Tensor, oracle: Oracle) -> Tensor:
+        seen = oracle.evaluate(adv, loss=losses.by_name(self.loss), grad=True)
+        return oracle.region.climb_(adv, seen.grad, 1.0)
+
+    def pending(self, adv: Tensor) -> Tensor:
+        return adv

@@ -1,0 +1,95 @@
+"""Projected gradient descent (Madry et al., arXiv 1706.06083), for Linf, L2 and L1.
+
+    adv = random start, or x
+    repeat: adv = project(adv + lr · ε · ascend(∇ loss(adv)))
+
+Linf steps with a constant length are a deterministic map on a finite set of iterates, so a row that
+comes back to an earlier iterate will only repeat itself, and ends (arXiv 2503.19347).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mmadv import Attack, Oracle, losses
+from mmadv.errors import ParameterError
+
+
+@dataclass
+class State:
+    """Rows: the iterate (A, …), or (A, R, …) with restarts, and the hashes of all earlier ones (A, R, steps)."""
+
+    adv: Tensor
+    seen: Tensor | None
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(Attack):
+    """Iterated steepest ascent, projected; restarts share the batch.
+
+    Args:
+        loss: `ce`, `margin` or `dlr`.
+        lr: length of a step as a share of ε; 2.5 / steps if not given.
+        random_start: begin inside the ball instead of at the clean input.
+        restarts: random starts for each example, all in one batch.
+        cycle_stop: end a row whose iterates repeat; only where that is sound (Linf, a deterministic victim).
+
+    Example:
+        >>> PGD(restarts=5).restarts
+        5
+    """
+
+    loss: str = "ce"
+    lr: float | None = None
+    random_start: bool = True
+    restarts: int = 1
+    cycle_stop: bool = True
+
+    steps: ClassVar[int] = 40
+
+    def check(self, oracle: Oracle) -> None:
+        losses.by_name(self.loss)
+        if self.restarts < 1:
+            raise ParameterError(f"restarts is {self.restarts}", where="PGD", fix="give at least 1")
+        if self.restarts > 1 and not self.random_start:
+            raise ParameterError("restarts without random_start would all be the same", where="PGD", fix="leave restarts out, or use random_start=True")
+        if self.lr is not None and not self.lr > 0:
+            raise ParameterError(f"lr is {self.lr}", where="PGD", fix="give a positive share of eps, or leave it out")
+
+    def init(self, oracle: Oracle) -> State:
+        region = oracle.region
+        adv = region.jitter(oracle.noise, self.restarts if self.restarts > 1 else None) if self.random_start else region.x
+        watch = self.cycle_stop and region.norm == "linf" and oracle.deterministic and oracle.early_stop
+        seen = torch.zeros(len(adv), self.restarts, oracle.steps, dtype=torch.int64, device=adv.device) if watch else None
+        return State(adv, seen)
+
+    def step(self, state: State, oracle: Oracle) -> State:
+        answer = oracle.evaluate(state.adv, loss=losses.by_name(self.loss), grad=True)
+        adv = oracle.region.climb_(state.adv, answer.grad, self.lr or 2.5 / oracle.steps)
+        if state.seen is not None:
+            mark = fingerprint(adv.flatten(2) if self.restarts > 1 else adv.flatten(1).unsqueeze(1))
+            repeated = (state.seen == mark.unsqueeze(2)).any(2)
+            oracle.retire(repeated.all(1))
+            state.seen[:, :, state.step] = mark
+        return State(adv, state.seen, state.step + 1)
+
+    def pending(self, state: State) -> Tensor:
+        return state.adv
+
+
+def fingerprint(values: Tensor) -> Tensor:
+    """An exact, order-independent hash of each (…, n) row's bits, (…,) int64, never 0.
+
+    Integer sums don't depend on how a reduction is split, so equal rows hash alike in any batch.
+    """
+    weights = torch.arange(1, values.shape[-1] + 1, device=values.device, dtype=torch.int32).mul_(-1640531535).bitwise_or_(1)
+    bits = values.contiguous().view(torch.int32)
+    if bits.shape[-1] != len(weights):  # float64 has two words an entry
+        weights = weights.repeat_interleave(2).add_(torch.tensor([0, 2], dtype=torch.int32, device=values.device).repeat(len(weights)))
+    mixed = bits * weights
+    return mixed.bitwise_xor_(mixed >> 15).mul_(-2048144789).sum(-1).bitwise_or_(1)

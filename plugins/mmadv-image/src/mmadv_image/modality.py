@@ -1,0 +1,79 @@
+"""The image modality: what the core asks of images."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mmadv import norms
+from mmadv_image import space as pixels
+
+if TYPE_CHECKING:
+    from mmadv_image.source import ImageSource
+
+
+class Images:
+    """Images (B, C, H, W), floating, in [0, 1].
+
+    Example:
+        >>> Images().space(norm="linf", eps=8 / 255).norm
+        'linf'
+    """
+
+    name: ClassVar[str] = "image"
+    unit: ClassVar[str] = "pixel value"
+
+    def space(self, *, norm: str = "linf", eps: float = float("inf")) -> pixels.PixelSpace:
+        return pixels.PixelSpace(norm, eps)
+
+    def inputs(self, x: Any) -> Tensor:
+        return pixels.checked(x)
+
+    def stored(self, rows: Tensor) -> Tensor:
+        return pixels.stored(rows)
+
+    def source(self, **words: Any) -> ImageSource:
+        from mmadv_image.source import source
+
+        return source(**words)
+
+    def write(self, row: Tensor, path: Path) -> Path:
+        path = path.with_suffix(".png")
+        path.write_bytes(png(row))
+        return path
+
+    def figures(self, x: Tensor, adv: Tensor, caption: tuple[str, str]) -> str:
+        delta = adv - x
+        peak = float(delta.abs().max())
+        gain = 0.5 / peak if peak else 1.0
+        from markupsafe import escape
+
+        shown = ((x, f"clean: {caption[0]}"), (adv, f"adversarial: {caption[1]}"), ((0.5 + gain * delta).clamp(0, 1), f"difference × {gain:.0f}"))
+        return "".join(f'<figure><img alt="{escape(text)}" src="{uri(image)}"><figcaption>{escape(text)}</figcaption></figure>' for image, text in shown)
+
+    def metrics(self, x: Tensor, adv: Tensor) -> dict[str, Tensor]:
+        delta = (adv - x).flatten(1)
+        return {name: norms.distance(delta, name) for name in ("linf", "l2", "l1")}
+
+
+def png(image: Tensor) -> bytes:
+    """An image (C, H, W) in [0, 1] as an 8-bit PNG."""
+    from PIL import Image
+
+    levels = pixels.to_bytes(image.detach().cpu()).movedim(0, -1)
+    picture = Image.fromarray(levels[..., 0].numpy() if levels.shape[-1] == 1 else levels[..., :3].numpy())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def uri(image: Tensor, least: int = 96) -> str:
+    """The image as a data URI; small ones are enlarged without smoothing, so that single pixels can be seen."""
+    times = max(1, -(-least // image.shape[-1]))
+    larger = image.repeat_interleave(times, -1).repeat_interleave(times, -2) if times > 1 else image
+    return "data:image/png;base64," + base64.b64encode(png(larger.to(torch.float32))).decode()
