@@ -14,6 +14,37 @@ from mmadv.hookspecs import hookimpl
 if TYPE_CHECKING:
     from mmadv.access import Access as Access
     from mmadv.access import Output as Output
+    from mmadv.alarms import Alarm as Alarm
+    from mmadv.api import attack as attack
+    from mmadv.budget import Budget as Budget
+    from mmadv.engine import solve as solve
+    from mmadv.goals import Goal as Goal
+    from mmadv.goals import Targeted as Targeted
+    from mmadv.goals import Untargeted as Untargeted
+    from mmadv.goals import Verdict as Verdict
+    from mmadv.ledger import Ledger as Ledger
+    from mmadv.ledger import Status as Status
+    from mmadv.losses import Loss as Loss
+    from mmadv.modality import Modality as Modality
+    from mmadv.modality import TargetClaim as TargetClaim
+    from mmadv.noise import Noise as Noise
+    from mmadv.oracle import Evaluation as Evaluation
+    from mmadv.oracle import Oracle as Oracle
+    from mmadv.protocol import Attack as Attack
+    from mmadv.result import Result as Result
+    from mmadv.source import Examples as Examples
+    from mmadv.source import MemorySource as MemorySource
+    from mmadv.source import Source as Source
+    from mmadv.space import BallRegion as BallRegion
+    from mmadv.space import BallSpace as BallSpace
+    from mmadv.space import Constraint as Constraint
+    from mmadv.space import Region as Region
+    from mmadv.space import Space as Space
+    from mmadv.target import CallableTarget as CallableTarget
+    from mmadv.target import ModuleTarget as ModuleTarget
+    from mmadv.target import Target as Target
+    from mmadv.threat import Problem as Problem
+    from mmadv.threat import ThreatModel as ThreatModel
 
 __version__ = "0.1.0"
 
@@ -45,8 +76,11 @@ _HOME = {
     "solve": "engine",
     "attack": "api",
     "Result": "result",
-    "Alarm": "result",
+    "Alarm": "alarms",
     "Modality": "modality",
+    "Examples": "source",
+    "MemorySource": "source",
+    "Source": "source",
     "TargetClaim": "modality",
 }
 

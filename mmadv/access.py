@@ -53,4 +53,6 @@ class Output(StrEnum):
             return cls(name)
         except ValueError:
             known = [kind.value for kind in cls]
-            raise ParameterError(f"unknown output kind {name!r}", where="output", fix=nearest(str(name), known)) from None
+            raise ParameterError(
+                f"unknown output kind {name!r}", where="output", fix=nearest(str(name), known)
+            ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +10,7 @@ from enum import StrEnum
 import torch
 
 from mmadv import rows
-from mmadv.ledger import Ledger
+from mmadv.ledger import Ledger, Status
 from mmadv.target import Target, rng_preserved
 
 
@@ -60,39 +61,84 @@ def randomised(target: Target, x: object) -> bool:
         return False
     with torch.inference_mode(False), torch.no_grad(), rng_preserved(target.device, seed=0), target.held():
         first, *others = (target(x) for _ in range(PROBE_CALLS))
-    return any(not torch.allclose(first.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True) for other in others)
+    return any(
+        not torch.allclose(first.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True) for other in others
+    )
 
 
-def of_ledger(ledger: Ledger, *, random: bool, eot: int) -> list[Alarm]:
-    """The alarms of one attack on one batch.
+@dataclass(frozen=True)
+class Counts:
+    """What alarms are raised from; counts of several batches add up.
+
+    Example:
+        >>> sum([Counts(examples=2), Counts(examples=3)], Counts()).examples
+        5
+    """
+
+    examples: int = 0
+    errors: int = 0
+    strayed: int = 0
+    gradient_rows: int = 0
+    zero_gradients: int = 0
+    broken_gradients: int = 0
+    opened: int = 0
+    looks_like_probabilities: int = 0
+    random: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in dataclasses.fields(self)}
+        )
+
+    @classmethod
+    def of(cls, ledger: Ledger, *, random: bool) -> Counts:
+        """Of one closed ledger; reads the device."""
+        statuses, signals = ledger.status, ledger.signals
+        assert signals is not None
+        seen = {field.name: int(getattr(signals, field.name)) for field in dataclasses.fields(signals)}
+        return cls(
+            examples=len(statuses),
+            errors=statuses.count(Status.ERROR),
+            strayed=statuses.count(Status.INFEASIBLE),
+            random=int(random),
+            **seen,
+        )
+
+
+_SIGNS = (
+    # code, counted, out of, suspect above, invalid above, message
+    ("zero_gradients", "zero_gradients", "gradient_rows", 0.01, 0.5,
+     "of the gradients are exactly zero: the victim masks them; run a score-based attack beside this one"),
+    ("broken_gradients", "broken_gradients", "gradient_rows", 0.0, 0.5,
+     "of the gradients hold NaN or inf, and were set to zero; make the forward pass finite (no sqrt, log or division at 0)"),
+    ("non_finite_outputs", "errors", "examples", 0.0, 0.1,
+     "of the examples got NaN or inf from the victim; they have status error and count neither way"),
+    ("infeasible_successes", "strayed", "examples", 0.0, 0.5,
+     "of the examples were only fooled outside of the constraints: the attack does not keep to its threat model"),
+    ("probabilities_as_logits", "looks_like_probabilities", "opened", 0.9, 1.0,
+     "of the answers declared as logits look like probabilities; declare output='probabilities', or remove the softmax"),
+)  # fmt: skip
+
+
+def of_counts(counts: Counts, *, eot: int) -> tuple[Alarm, ...]:
+    """The alarms that counts give cause for.
 
     Args:
-        ledger: closed.
-        random: whether the victim was found to be randomised.
-        eot: passes that its answers were averaged over.
+        counts: of one attack.
+        eot: passes that a randomised victim's answers were averaged over.
+
+    Example:
+        >>> [alarm.code for alarm in of_counts(Counts(gradient_rows=10, zero_gradients=9), eot=1)]
+        ['zero_gradients']
     """
-    alarms: list[Alarm] = []
-    signals, total = ledger.signals, max(len(ledger.done), 1)
-    assert signals is not None
-
-    def add(code: str, share: float, suspect: float, invalid: float, message: str) -> None:
+    alarms = []
+    for code, counted, total, suspect, invalid, message in _SIGNS:
+        share = getattr(counts, counted) / max(getattr(counts, total), 1)
         if share > suspect:
-            trust = Trust.INVALID if share > invalid else Trust.SUSPECT
-            alarms.append(Alarm(code, trust, f"{share:.1%} {message}"))
-
-    asked = max(int(signals.gradient_rows), 1)
-    add("zero_gradients", int(signals.zero_gradients) / asked, 0.01, 0.5,
-        "of the gradients are exactly zero: the victim masks them; use a score-based attack such as image.square beside this one")  # fmt: skip
-    add("broken_gradients", int(signals.broken_gradients) / asked, 0.0, 0.5,
-        "of the gradients hold NaN or inf, and were set to zero; make the forward pass finite (no sqrt, log or division at 0)")  # fmt: skip
-    add("non_finite_outputs", int((ledger.broken & ~ledger.fooled).sum()) / total, 0.0, 0.1,
-        "of the examples got NaN or inf from the victim; they have status error and count neither way")  # fmt: skip
-    add("infeasible_successes", sum(status == "infeasible" for status in ledger.status) / total, 0.0, 0.5,
-        "of the examples were only fooled outside of the constraints; the attack does not keep to its threat model")  # fmt: skip
-    add("probabilities_as_logits", int(signals.looks_like_probabilities) / max(int(signals.opened), 1), 0.9, 1.0,
-        "of the answers declared as logits look like probabilities, whose softmax hides the gradient; declare output='probabilities', or remove the softmax")  # fmt: skip
-    if random and eot == 1:
-        alarms.append(
-            Alarm("randomised", Trust.SUSPECT, "the victim answers the same input differently each time, and was judged on one draw; use eot=20 or more")
+            alarms.append(Alarm(code, Trust.INVALID if share > invalid else Trust.SUSPECT, f"{share:.1%} {message}"))
+    if counts.random and eot == 1:
+        message = (
+            "the victim answers the same input differently each time, and was judged on one draw; use eot=20 or more"
         )
-    return alarms
+        alarms.append(Alarm("randomised", Trust.SUSPECT, message))
+    return tuple(alarms)

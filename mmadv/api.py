@@ -15,10 +15,11 @@ from mmadv.budget import Budget
 from mmadv.catalog import Catalog
 from mmadv.engine import Observer, solve
 from mmadv.errors import InputError, ParameterError, nearest
-from mmadv.goals import Goal, Targeted, Untargeted
+from mmadv.goals import Goal, Targeted, Untargeted, decision
 from mmadv.host import Host, default_host
 from mmadv.ledger import Ledger
 from mmadv.modality import Modality
+from mmadv.oracle import answered, expected
 from mmadv.protocol import Attack
 from mmadv.result import Result
 from mmadv.target import Target, rng_preserved
@@ -83,23 +84,38 @@ def attack(
     """
     catalog = Catalog(host or default_host())
     kind, maker = _named(catalog, attack, modality)
-    adapt = _adapter(catalog, model, kind)
-    groups = {"attack": maker, "space": kind.space, "target": adapt}
-    given = _sorted_out(words, groups, where=attack if isinstance(attack, str) else type(attack).__name__)
+    adapt = adapter(catalog, model, kind)
+    groups: dict[str, Callable[..., Any]] = {"attack": maker, "space": kind.space, "target": adapt}
+    given = sorted_out(words, groups, where=attack if isinstance(attack, str) else type(attack).__name__)
     chosen: Attack = maker(**given["attack"])
     target: Target = adapt(**given["target"])
     space = kind.space(**given["space"])
     if chosen.keeps == "hit" and getattr(space, "eps", None) == float("inf"):
-        raise ParameterError("eps is missing", where=str(attack), fix="give eps=, the largest perturbation allowed; only minimum-norm attacks do without")
+        raise ParameterError(
+            "eps is missing",
+            where=str(attack),
+            fix="give eps=, the largest perturbation allowed; only minimum-norm attacks do without",
+        )
     goal: Goal = Untargeted() if targets is None else Targeted()
-    threat = ThreatModel(space, target.access if access is None else Access.of(access), goal, Budget(steps, queries, gradients))
+    threat = ThreatModel(
+        space, target.access if access is None else Access.of(access), goal, Budget(steps, queries, gradients)
+    )
     problem = make_problem(kind, target, threat, x, y, ids=ids, targets=targets, seed=seed, eot=eot)
-    ledger, found = run(problem, chosen, early_stop=early_stop, observe=observe)
-    return result_of(kind, problem, ledger, found, str(attack) if isinstance(attack, str) else type(attack).__name__)
+    ledger, counts = run(problem, chosen, early_stop=early_stop, observe=observe)
+    return result_of(kind, problem, ledger, counts, str(attack) if isinstance(attack, str) else type(attack).__name__)
 
 
 def make_problem(
-    kind: Modality, target: Target, threat: ThreatModel, x: Any, y: Any, *, ids: Any = None, targets: Any = None, seed: int = 0, eot: int = 1
+    kind: Modality,
+    target: Target,
+    threat: ThreatModel,
+    x: Any,
+    y: Any,
+    *,
+    ids: Any = None,
+    targets: Any = None,
+    seed: int = 0,
+    eot: int = 1,
 ) -> Problem:
     """A problem of what a user passed, checked.
 
@@ -110,11 +126,17 @@ def make_problem(
     x = kind.inputs(x)
     length = rows.count(x)
     if y is None:
-        raise InputError("y is missing", where="y", fix="pass the right labels; the model's own predictions would call its mistakes robust")
+        raise InputError(
+            "y is missing",
+            where="y",
+            fix="pass the right labels; the model's own predictions would call its mistakes robust",
+        )
     labels = _integers(y, length, "y")
     keys = torch.arange(length) if ids is None else _integers(ids, length, "ids")
     if len(torch.unique(keys)) != length:
-        raise InputError("two examples have the same id", where="ids", fix="give each example an id of its own; noise is keyed by it")
+        raise InputError(
+            "two examples have the same id", where="ids", fix="give each example an id of its own; noise is keyed by it"
+        )
     towards = None
     if targets is not None:
         towards = torch.full((length,), targets) if isinstance(targets, int) else _integers(targets, length, "targets")
@@ -123,54 +145,56 @@ def make_problem(
     return Problem(target, threat, x, labels, keys, towards, seed, eot)
 
 
-def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, tuple[alarms.Alarm, ...]]:
-    """Look for chance, solve, and raise alarms."""
+def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, alarms.Counts]:
+    """Look for chance, solve, and count what alarms are raised from."""
     random = alarms.randomised(problem.target, problem.x)
     problem.deterministic = not random
     ledger = solve(problem, attack, **options)
-    return ledger, tuple(alarms.of_ledger(ledger, random=random, eot=problem.eot))
+    return ledger, alarms.Counts.of(ledger, random=random)
 
 
-def still_fooled(kind: Modality, problem: Problem, ledger: Ledger) -> tuple[Any, torch.Tensor]:
-    """Judge successes again as they come back from storage.
-
-    Returns:
-        The stored rows (N, …), and (N,) bool: fooled, and still so.
-    """
-    stored = kind.stored(ledger.adv)
+def still_fooled(kind: Modality, problem: Problem, ledger: Ledger) -> Tensor:
+    """(N,) bool: fooled, and still so by what comes back from storage."""
     index = ledger.fooled.nonzero()[:, 0]
     still = torch.zeros_like(ledger.fooled)
     if len(index):
-        still[index] = judge(problem, rows.take(stored, index), index)
-    return stored, still
+        still[index] = judge(problem, kind.stored(rows.take(ledger.adv, index)), index)[0]
+    return still
 
 
-def judge(problem: Problem, x: Any, index: Tensor) -> Tensor:
-    """(B,) bool: whether inputs `x` (B, …) reach the goal for the examples at `index` (B,)."""
-    target = problem.target
+def judge(problem: Problem, x: Any, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Ask the victim once more about inputs `x` (B, …) in place of the examples at `index` (B,), apart from any budget.
+
+    Returns:
+        (B,) bool: whether they reach the goal, and (B,) what the victim decides.
+    """
+    target, eot = problem.target, problem.eot
     x = rows.detached(x, target.device)
-    y, towards = rows.take((problem.y, problem.towards), index.to(problem.y.device))
-    hits = []
+    there = rows.take((problem.y, problem.towards), index.to(problem.y.device))
+    hits, labels = [], []
     with torch.inference_mode(False), torch.no_grad(), rng_preserved(target.device, problem.seed), target.held():
         size = target.batch_size or max(len(index), 1)
         for start in range(0, len(index), size):
-            part = slice(start, start + size)
-            answer = target(rows.take(x, part))
-            there = rows.take((y, towards), part)
-            hits.append(problem.threat.goal(answer, *(None if one is None else one.to(answer.device) for one in there)).hit)
-    return torch.cat(hits) if hits else torch.zeros(0, dtype=torch.bool)
+            part, (y, towards) = rows.take((x, rows.moved(there, target.device)), slice(start, start + size))
+            output = answered(target, target(rows.repeated(part, eot)), len(y) * eot)
+            output = output if eot == 1 else expected(output, len(y), eot)
+            hits.append(problem.threat.goal(output, y, towards).hit)
+            labels.append(decision(output))
+    if not hits:
+        return torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
+    return torch.cat(hits), torch.cat(labels)
 
 
-def result_of(kind: Modality, problem: Problem, ledger: Ledger, found: tuple[alarms.Alarm, ...], name: str) -> Result:
+def result_of(kind: Modality, problem: Problem, ledger: Ledger, counts: alarms.Counts, name: str) -> Result:
     """A result on the device that the inputs came from."""
-    _, still = still_fooled(kind, problem, ledger)
+    still = still_fooled(kind, problem, ledger)
     home = next(rows.leaves(problem.x)).device
     columns = (ledger.adv, ledger.fooled, ledger.distance, ledger.queries, ledger.gradients, ledger.score, still)
     adv, fooled, distance, queries, gradients, score, still = (rows.moved(column, home) for column in columns)
     checks = alarms.PROBE_CALLS * min(alarms.PROBE_ROWS, len(problem.y)) + int(fooled.sum())
     return Result(
         adv, ledger.status, fooled, distance, queries, gradients, score, still,
-        problem.y, problem.ids, ledger.forwards, ledger.backwards, checks, found, name,
+        problem.y, problem.ids, ledger.forwards, ledger.backwards, checks, alarms.of_counts(counts, eot=problem.eot), name,
     )  # fmt: skip
 
 
@@ -182,7 +206,11 @@ def _named(catalog: Catalog, attack: str | Attack, modality: str | None) -> tupl
         kind = catalog.modality(modality or record.modality).resolve()()
         return kind, maker
     if modality is None:
-        raise ParameterError("modality is missing", where="attack", fix="name the modality, as in modality='image', or the attack, as in 'image.pgd'")
+        raise ParameterError(
+            "modality is missing",
+            where="attack",
+            fix="name the modality, as in modality='image', or the attack, as in 'image.pgd'",
+        )
 
     def itself() -> Attack:
         return attack
@@ -190,7 +218,7 @@ def _named(catalog: Catalog, attack: str | Attack, modality: str | None) -> tupl
     return catalog.modality(modality).resolve()(), itself
 
 
-def _adapter(catalog: Catalog, model: Any, kind: Modality) -> Callable[..., Target]:
+def adapter(catalog: Catalog, model: Any, kind: Modality) -> Callable[..., Target]:
     """What makes the target from its own words."""
     if isinstance(model, Target):
 
@@ -201,19 +229,24 @@ def _adapter(catalog: Catalog, model: Any, kind: Modality) -> Callable[..., Targ
     return catalog.host.adapt(model, kind.name).factory
 
 
-def _sorted_out(words: dict[str, Any], groups: dict[str, Callable[..., Any]], where: str) -> dict[str, dict[str, Any]]:
+def sorted_out(words: dict[str, Any], groups: dict[str, Callable[..., Any]], where: str) -> dict[str, dict[str, Any]]:
     """Each word to the first group that uses it.
 
     Raises:
         ParameterError: a word that none uses.
     """
-    known = {name: [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY] for name, make in groups.items()}
+    known = {
+        name: [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for name, make in groups.items()
+    }
     given: dict[str, dict[str, Any]] = {name: {} for name in groups}
     for word, value in words.items():
         users = [name for name, own in known.items() if word in own]
         if not users:
             raise ParameterError(
-                f"{word!r} is used by neither the attack, the space nor the target", where=where, fix=nearest(word, set().union(*known.values()))
+                f"{word!r} is used by neither the attack, the space nor the target",
+                where=where,
+                fix=nearest(word, set().union(*known.values())),
             )
         given[users[0]][word] = value
     return given

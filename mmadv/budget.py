@@ -35,4 +35,6 @@ class Budget:
         for name, least in (("steps", 1), ("queries", 1), ("gradients", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise ParameterError(f"{name} is {value!r}", where="budget", fix=f"give a whole number of at least {least}")
+                raise ParameterError(
+                    f"{name} is {value!r}", where="budget", fix=f"give a whole number of at least {least}"
+                )

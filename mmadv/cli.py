@@ -1,4 +1,4 @@
-"""The command line: `mmadv plugins`, `mmadv doctor`, and what plugins add to it.
+"""The command line: attack, audit, verify, report, plugins, doctor, schema, and what plugins add to it.
 
 Nothing here imports torch before a command needs it, so that `--help` and `plugins` answer at once.
 """
@@ -10,10 +10,13 @@ import os
 import platform
 import shutil
 import sys
+import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
-from typing import Annotated, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import platformdirs
 import typer
@@ -26,7 +29,11 @@ from mmadv.catalog import qualify
 from mmadv.errors import MmadvError, ParameterError, PluginError, nearest
 from mmadv.host import HOOKS, Host, Plugin
 
+if TYPE_CHECKING:
+    from mmadv.audit import Audit
+
 STYLES = {"loaded": "green", "failed": "red", "collision": "red", "blocked": "yellow"}
+TRUST = {"reliable": "green", "suspect": "yellow", "invalid": "red"}
 
 
 def host_of(ctx: typer.Context) -> Host:
@@ -56,7 +63,9 @@ def plugin_commands(host: Host, taken: Iterable[str]) -> dict[str, Any]:
             plugin.call("mmadv_commands", cli=own)
             brought = typer.main.get_group(own).commands
             if clash := sorted(set(brought) & {*taken, *commands}):
-                raise PluginError(f"its command {clash[0]!r} exists already", fix="rename it, or group it under add_typer")
+                raise PluginError(
+                    f"its command {clash[0]!r} exists already", fix="rename it, or group it under add_typer"
+                )
             commands.update(brought)
     return commands
 
@@ -90,7 +99,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
     no_plugin: Annotated[
         # Eager, so that `--no-plugin x --help` does not load x either.
         list[str] | None,
@@ -143,6 +154,170 @@ def doctor(ctx: typer.Context) -> None:
     if broken:
         console.print(Text(f"failed: {', '.join(broken)}", style="red"), soft_wrap=True)
         raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    ctx: typer.Context,
+    spec: Annotated[Path, typer.Argument(help="The audit's YAML file.")],
+    out: Annotated[Path, typer.Option(help="The run folder; a run that was stopped goes on where it was.")],
+) -> None:
+    """Run an audit into a folder, and write its report; the last line is the report's path."""
+    from mmadv.audit import Audit
+    from mmadv.spec import read
+
+    _run(Audit(read(spec), out, host_of(ctx)))
+
+
+@app.command()
+def attack(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A qualified attack, such as image.pgd.")],
+    out: Annotated[Path, typer.Option(help="The run folder.")],
+    model: Annotated[
+        str, typer.Option(help="A model folder or hub name, or a trusted factory package.module:function.")
+    ],
+    data: Annotated[str, typer.Option(help="A data folder, or a trusted factory package.module:function.")],
+    eps: Annotated[list[str] | None, typer.Option(help="Largest perturbation, such as 8/255; may be repeated.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the attack.")] = None,
+    queries: Annotated[int | None, typer.Option(help="Forward passes per example, at most.")] = None,
+    access: Annotated[str | None, typer.Option(help="gradient, score or decision.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use so many examples.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all noise.")] = 0,
+    threat: Annotated[
+        list[str] | None,
+        typer.Option("--threat", "-t", metavar="WORD=VALUE", help="A word of the space, such as norm=linf."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="WORD=VALUE", help="A parameter of the attack.")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", metavar="WORD=VALUE", help="A word of the target, such as device=cuda."),
+    ] = None,
+) -> None:
+    """Attack one model on one data set: an audit of one campaign, without a spec."""
+    import yaml
+
+    from mmadv.audit import Audit
+    from mmadv.catalog import Catalog
+    from mmadv.spec import parse
+
+    modality = Catalog(host_of(ctx)).attack(name, where="NAME").modality
+    entry = {"name": name, **_words(parameter, "--parameter"), **({} if steps is None else {"steps": steps})}
+    limits = {"eps": list(eps or []), "access": access, "queries": queries, **_words(threat, "--threat")}
+    campaign = {
+        "name": name,
+        "modality": modality,
+        "target": {"factory" if ":" in model else "model": model, **_words(target, "--target")},
+        "data": {"factory" if ":" in data else "folder": data, **({} if limit is None else {"limit": limit})},
+        "threat": {word: value for word, value in limits.items() if value is not None},
+        "attacks": [entry],
+    }
+    plain = {"title": f"{name} on {model}", "seed": seed, "campaigns": [campaign]}
+    _run(Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx)))
+
+
+@app.command()
+def verify(ctx: typer.Context, run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Judge every recorded success once more from what is on disk; exit 1 when something is not as recorded."""
+    from mmadv.audit import Audit
+
+    made = Audit.of_folder(run, host_of(ctx))
+    console, wrong = Console(), 0
+    with _progress(console) as progress:
+        for line in made.verify(progress):
+            wrong += 1
+            console.print(Text(line, style="red"), soft_wrap=True)
+    if wrong:
+        console.print(Text(f"{wrong} findings: this run is not what it was", style="red"))
+        raise typer.Exit(1)
+    console.print(Text("verified: every recorded success stands", style="green"))
+
+
+@app.command()
+def report(ctx: typer.Context, run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Draw the report of a finished run again; the last line is its path."""
+    from mmadv import report as drawing
+    from mmadv.audit import Audit
+
+    made = Audit.of_folder(run, host_of(ctx))
+    print(drawing.write(made, made.folder.json("summary.json")))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of audit specs, for editors."""
+    from mmadv.spec import Spec
+
+    print(json.dumps(Spec.model_json_schema(), indent=2))
+
+
+def _run(made: Audit) -> None:
+    """Run an audit, and print its summary and the path of its report."""
+    from mmadv import report as drawing
+
+    console = Console()
+    with _progress(console) as progress:
+        summary = made.run(progress)
+    table = Table("campaign", "clean", "eps", "robust, at most", "verdict", title=summary["title"])
+    for campaign in summary["campaigns"]:
+        clean = campaign["clean"]
+        rows = campaign["worst"] or [{"eps": None, "robust": None}]
+        for number, point in enumerate(rows):
+            first = number == 0
+            table.add_row(
+                Text(campaign["name"] if first else ""),
+                _percent(clean) if first else "",
+                "" if point["eps"] is None else f"{point['eps']:.4g}",
+                _percent(point["robust"]),
+                Text(campaign["trust"], style=TRUST[campaign["trust"]]) if first else "",
+            )
+    console.print(table)
+    print(drawing.write(made, summary))
+
+
+def _percent(rate: dict[str, Any] | None) -> str:
+    if rate is None or rate["value"] is None:
+        return "–"
+    return f"{100 * rate['value']:.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+
+
+def _words(given: list[str] | None, option: str) -> dict[str, Any]:
+    """`WORD=VALUE` options as plain data, each value read as YAML."""
+    import yaml
+
+    found = {}
+    for one in given or []:
+        word, equals, value = one.partition("=")
+        if not equals or not word:
+            raise ParameterError(f"{one!r} is not WORD=VALUE", where=option, fix=f"write {option} word=value")
+        found[word] = yaml.safe_load(value)
+    return found
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar with the time left on a terminal, and a line for each new thing elsewhere."""
+    began, last, first = time.monotonic(), "", -1
+
+    def left(done: int, total: int) -> str:
+        nonlocal first
+        first = done if first < 0 else first
+        spent = time.monotonic() - began
+        return "" if done <= first else f", about {spent / (done - first) * (total - done):.0f} s left"
+
+    def tell(done: int, total: int, what: str) -> None:
+        nonlocal last
+        line = f"{done}/{total} {what}{left(done, total)}"
+        if console.is_terminal:
+            status.update(line)
+        elif what != last:
+            console.print(line, highlight=False, soft_wrap=True)
+        last = what
+
+    with console.status("set-up") as status:
+        yield tell
 
 
 def _checked(ctx: typer.Context) -> list[Plugin]:

@@ -53,7 +53,9 @@ def solve(
     """
     wanted = problem.threat.budget.steps
     if attack.single_step and wanted is not None:
-        raise ParameterError("steps is given, and this attack makes exactly one", where=type(attack).__name__, fix="leave steps out")
+        raise ParameterError(
+            "steps is given, and this attack makes exactly one", where=type(attack).__name__, fix="leave steps out"
+        )
     steps = wanted or attack.steps
     target = problem.target
     with (

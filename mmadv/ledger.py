@@ -71,7 +71,7 @@ class Ledger:
     gradients: Tensor
     forwards: int = field(default=0)
     backwards: int = field(default=0)
-    signals: Signals | None = shared(default=None)
+    signals: Signals | None = shared(default=None)  # noqa: RUF009 (it is a field)
 
     @classmethod
     def blank(cls, x: Any, rows: int, device: torch.device, dtype: torch.dtype) -> Ledger:
@@ -80,15 +80,26 @@ class Ledger:
         def full(value: Any, kind: torch.dtype) -> Tensor:
             return torch.full((rows,), value, dtype=kind, device=device)
 
-        low, never = (full(value, dtype) for value in (float("-inf"), float("inf")))
-        flags = (full(False, torch.bool) for _ in range(5))
-        counts = (full(0, torch.int64) for _ in range(2))
-        return cls(x, low, low.clone(), never, *flags, *counts)
+        return cls(
+            adv=x,
+            score=full(float("-inf"), dtype),
+            clean_score=full(float("-inf"), dtype),
+            distance=full(float("inf"), dtype),
+            fooled=full(False, torch.bool),
+            wrong=full(False, torch.bool),
+            broken=full(False, torch.bool),
+            strayed=full(False, torch.bool),
+            done=full(False, torch.bool),
+            queries=full(0, torch.int64),
+            gradients=full(0, torch.int64),
+        )
 
     @property
     def status(self) -> list[Status]:
         """One status a row; reads the device."""
-        columns = zip(*(column.tolist() for column in (self.wrong, self.fooled, self.broken, self.strayed)), strict=True)
+        columns = zip(
+            *(column.tolist() for column in (self.wrong, self.fooled, self.broken, self.strayed)), strict=True
+        )
         return [
             Status.ALREADY_WRONG if wrong
             else Status.FOOLED if fooled

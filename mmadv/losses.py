@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mmadv.errors import ParameterError, nearest
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
+"""`(logits, label) -> (…,)`, or with a third argument, the class to head for."""
 
 
 def pick(logits: Tensor, label: Tensor) -> Tensor:

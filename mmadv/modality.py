@@ -63,6 +63,10 @@ class Modality(Protocol):
         """Write one example in its real form, such as a PNG; returns the file."""
         ...
 
+    def read(self, path: Path) -> Any:
+        """One example, as it stands in such a file."""
+        ...
+
     def figures(self, x: Any, adv: Any, caption: tuple[str, str]) -> str:
         """HTML, already escaped and self-contained, that shows one example: clean, adversarial and their difference."""
         ...

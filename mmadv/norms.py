@@ -73,15 +73,18 @@ def project_l2(delta: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
     t = (radius / squares.sum(-1, keepdim=True).clamp_min(tiny)).clamp_max_(1.0)
     clipped = torch.clamp(delta, low, high)
     room = torch.where(delta == clipped, float("inf"), clipped.square())
+    done = torch.zeros_like(t, dtype=torch.bool)
     for _ in range(16):
         scaled = t * squares
         free = scaled < room
         left = radius - torch.where(free, scaled, room).sum(-1, keepdim=True)
         slope = torch.where(free, squares, 0.0).sum(-1, keepdim=True)
         step = torch.where(slope > 0, left / slope.clamp_min(tiny), 1.0).clamp_min_(0.0)
-        step = torch.minimum(step, 1.0 - t)
+        # A row that is done stays as it is, so that it does not depend on how long the others take.
+        step = torch.minimum(step, 1.0 - t).masked_fill_(done, 0.0)
         t = t + step
-        if settled(step <= 4 * torch.finfo(delta.dtype).eps * t):
+        done |= step <= 4 * torch.finfo(delta.dtype).eps * t
+        if settled(done):
             break
     return torch.clamp(delta * t.sqrt_(), low, high)
 
@@ -112,6 +115,7 @@ def project_l1(delta: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
     lower = torch.zeros_like(radius)
     upper = size.amax(-1, keepdim=True)
     shrink = lower.clone()
+    done = torch.zeros_like(lower, dtype=torch.bool)
     for _ in range(64):
         over = size - shrink
         excess = torch.minimum(over.clamp_min(0.0), room).sum(-1, keepdim=True) - radius
@@ -122,8 +126,10 @@ def project_l1(delta: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         middle = (lower + upper) / 2
         inside = (newton > lower) & (newton < upper) & (slope > 0)
         following = torch.where(inside, newton, middle)
-        done = (excess <= 0) & (shrink == 0) | ((following - shrink).abs() <= 4 * torch.finfo(delta.dtype).eps * upper)
-        shrink = torch.where((excess <= 0) & (shrink == 0), shrink, following)
+        # A row that is done stays as it is, so that it does not depend on how long the others take.
+        following = torch.where(done | (excess <= 0) & (shrink == 0), shrink, following)
+        done |= (following - shrink).abs() <= 4 * torch.finfo(delta.dtype).eps * upper
+        shrink = following
         if settled(done):
             break
     found = torch.minimum((size - shrink).clamp_min_(0.0), room)

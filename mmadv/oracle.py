@@ -19,6 +19,7 @@ from mmadv.noise import Noise
 
 if TYPE_CHECKING:
     from mmadv.protocol import Attack
+    from mmadv.target import Target
     from mmadv.threat import Problem
 
 
@@ -41,8 +42,8 @@ class Evaluation:
     output: Tensor
     score: Tensor
     hit: Tensor
-    loss: Tensor | None = None
-    grad: Tensor | None = None
+    loss: Any = None
+    grad: Any = None
 
 
 class Oracle:
@@ -76,7 +77,7 @@ class Oracle:
         self._nearest = attack.keeps == "nearest"
         space = threat.space.relaxed() if self._nearest else threat.space
         x = rows.detached(problem.x, target.device)
-        self.region = space.around(x)
+        self.region: Any = space.around(x)  # of the modality's own kind, which its attacks know
         # A minimum-norm search is judged by the threat model's own radius when it closes.
         self._region = threat.space.around(x) if self._nearest else self.region
         self.y = problem.y.to(target.device)
@@ -84,7 +85,9 @@ class Oracle:
         self.noise = Noise(problem.seed, problem.ids.to(target.device))
         leaf = next(rows.leaves(x))
         self._axes = leaf.dim()
-        self.ledger = Ledger.blank(rows.copied(x), len(leaf), leaf.device, torch.promote_types(leaf.dtype, torch.float32))
+        self.ledger = Ledger.blank(
+            rows.copied(x), len(leaf), leaf.device, torch.promote_types(leaf.dtype, torch.float32)
+        )
         self._whole, self._place = self.ledger, torch.arange(len(leaf), device=leaf.device)
         self.signals = Signals.none(leaf.device)
         self.forwards = self.backwards = 0
@@ -213,7 +216,9 @@ class Oracle:
         self._most_gradients = int(ledger.gradients.max()) + each * grad
         return sent
 
-    def _ask(self, adv: Any, valid: Tensor | None, loss: Loss | None, towards: Tensor | None, grad: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _ask(
+        self, adv: Any, valid: Tensor | None, loss: Loss | None, towards: Tensor | None, grad: bool
+    ) -> tuple[Tensor, Any, Any]:
         """Forward (and backward) passes over the rows that are sent, in the candidates' own shape."""
         leaf = next(rows.leaves(adv))
         shape = leaf.shape[:2] if leaf.dim() > self._axes else leaf.shape[:1]
@@ -224,7 +229,8 @@ class Oracle:
         sent = None if valid is None else valid.reshape(-1).nonzero()[:, 0]
         if sent is not None:
             adv, per_row = rows.take((adv, per_row), sent)
-        parts, start, total = [], 0, rows.count(adv)
+        parts: list[tuple[Tensor, Any, Any]] = []
+        start, total = 0, rows.count(adv)
         while start < total or not parts:
             size = self.problem.target.batch_size or max(total, 1)
             part = slice(start, start + max(1, size // self.problem.eot))
@@ -236,28 +242,35 @@ class Oracle:
                 self.problem.target.batch_size = max(1, min(size, total) // 2)
                 continue
             start = part.stop
-        output, losses, gradient = (None if any(p is None for p in column) else torch.cat(column) for column in zip(*parts, strict=True))
+        answer: list[Any] = [
+            column[0] if len(column) == 1 or column[0] is None else torch.cat(column)
+            for column in zip(*parts, strict=True)
+        ]
         self.forwards += total * self.problem.eot
         self.backwards += total * self.problem.eot * grad
         if sent is not None:
-            size = math.prod(shape)
-            output = _spread(output, sent, size, float("nan") if output.is_floating_point() else -1)
-            losses = None if losses is None else _spread(losses, sent, size, float("-inf"))
-            gradient = None if gradient is None else _spread(gradient, sent, size, 0.0)
-        return tuple(None if part is None else part.reshape(*shape, *part.shape[1:]) for part in (output, losses, gradient))  # type: ignore[return-value]
+            fills = float("nan") if answer[0].is_floating_point() else -1, float("-inf"), 0.0
+            answer = [
+                None if part is None else _spread(part, sent, math.prod(shape), fill)
+                for part, fill in zip(answer, fills, strict=True)
+            ]
+        shaped: list[Any] = [None if part is None else part.reshape(*shape, *part.shape[1:]) for part in answer]
+        return shaped[0], shaped[1], shaped[2]
 
-    def _pass(self, x: Any, per_row: tuple[Tensor, Tensor | None, Tensor | None], loss: Loss | None, grad: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _pass(
+        self, x: Any, per_row: tuple[Tensor, Tensor | None, Tensor | None], loss: Loss | None, grad: bool
+    ) -> tuple[Tensor, Any, Any]:
         y, goal_towards, towards = per_row
         goal, target, eot = self.problem.threat.goal, self.problem.target, self.problem.eot
         if grad:
             x = x.detach().requires_grad_()
         with torch.set_grad_enabled(grad):
-            output = self._logits(target(rows.repeated(x, eot)), len(y) * eot)
+            output = answered(target, target(rows.repeated(x, eot)), len(y) * eot)
             if eot > 1:
-                output = _expected(output, len(y), eot)
-            values = None
+                output = expected(output, len(y), eot)
+            values: Any = None
             if loss is not None:
-                values = goal.loss(loss, output, y, goal_towards) if towards is None else loss(output, y, towards)  # type: ignore[call-arg]
+                values = goal.loss(loss, output, y, goal_towards) if towards is None else loss(output, y, towards)
             if not grad:
                 return output, values, None
             if not values.requires_grad:
@@ -269,31 +282,17 @@ class Oracle:
             gradient = torch.autograd.grad(values.sum(), x)[0]
         return output.detach(), values.detach(), gradient
 
-    def _logits(self, answer: Any, length: int) -> Tensor:
-        """The victim's answer as logits, or as labels where it gives no more."""
-        target = self.problem.target
-        labels = target.output is Output.LABEL
-        if not isinstance(answer, Tensor) or answer.dim() != (1 if labels else 2) or len(answer) != length:
-            found = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
-            raise TargetError(
-                f"the victim answered {found} to {length} inputs, where {'(B,) labels' if labels else '(B, L) ' + target.output} were declared",
-                where=target.name,
-                fix="return one row of class scores for each input, or wrap the victim so that it does",
-            )
-        if labels:
-            return answer.to(torch.int64)
-        if answer.shape[1] < 2:
-            raise TargetError(f"the victim has {answer.shape[1]} class", where=target.name, fix="a binary victim with one logit z becomes two: stack [0, z]")
-        answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
-        if target.output is Output.PROBABILITIES:
-            return answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
-        if target.output is Output.LOG_PROBABILITIES:
-            return answer.clamp_min(-1e30)  # −inf is an honest log-probability of 0
-        return answer
-
     # --- judging ---------------------------------------------------------------------------------
 
-    def _judge(self, adv: Any, candidates: int | None, valid: Tensor | None, output: Tensor, loss: Tensor | None, grad: Tensor | None) -> Evaluation:
+    def _judge(
+        self,
+        adv: Any,
+        candidates: int | None,
+        valid: Tensor | None,
+        output: Tensor,
+        loss: Tensor | None,
+        grad: Tensor | None,
+    ) -> Evaluation:
         """Count, verify what would be kept, and keep it."""
         ledger, goal, eot = self.ledger, self.problem.threat.goal, self.problem.eot
         if not self._opened:
@@ -301,7 +300,8 @@ class Oracle:
         finite = torch.isfinite(output).all(-1) if output.is_floating_point() else None
         if self.problem.threat.access is Access.DECISION:
             output = decision(output)
-        y, towards = self.y, self.towards
+        y: Any = self.y
+        towards: Any = self.towards
         if candidates is not None:
             y, towards = (None if part is None else part.unsqueeze(1).expand(-1, candidates) for part in (y, towards))
         score, hit = goal(output, y, towards)
@@ -344,7 +344,9 @@ class Oracle:
             rows.put_where_(ledger.adv, better, adv if candidates is None else rows.chosen(adv, best))
             ledger.score = torch.where(better, score, ledger.score)
 
-    def _keep_hits(self, index: Tensor | slice, adv: Any, score: Tensor, hit: Tensor, candidates: int | None, hitting: Tensor) -> None:
+    def _keep_hits(
+        self, index: Tensor | slice, adv: Any, score: Tensor, hit: Tensor, candidates: int | None, hitting: Tensor
+    ) -> None:
         """Judge the rows at `index`, some of whose candidates hit, and keep what is feasible."""
         region, before = rows.take((self.region, self.ledger), index)
         hitting = rows.take(hitting, index)
@@ -374,8 +376,14 @@ class Oracle:
         outside = (self.y < 0) | (self.y >= output.shape[1])
         if bool(outside.any()):
             row = int(outside.nonzero()[0, 0])
-            raise InputError(f"label {int(self.y[row])} is out of range", where=f"y, row {row}", fix=f"the victim has classes 0 to {output.shape[1] - 1}")
-        if self.towards is not None and bool(((self.towards < 0) | (self.towards >= output.shape[1]) | (self.towards == self.y)).any()):
+            raise InputError(
+                f"label {int(self.y[row])} is out of range",
+                where=f"y, row {row}",
+                fix=f"the victim has classes 0 to {output.shape[1] - 1}",
+            )
+        if self.towards is not None and bool(
+            ((self.towards < 0) | (self.towards >= output.shape[1]) | (self.towards == self.y)).any()
+        ):
             raise ParameterError(
                 "a target class is out of range or is the right class",
                 where="targets",
@@ -398,12 +406,42 @@ class Oracle:
         return torch.where(torch.isfinite(grad), grad, 0.0)
 
 
+def answered(target: Target, answer: Any, length: int) -> Tensor:
+    """A victim's answer to `length` inputs as logits (B, L), or as labels (B,) where it gives no more.
+
+    Raises:
+        TargetError: it is not what the target declares.
+    """
+    labels = target.output is Output.LABEL
+    if not isinstance(answer, Tensor) or answer.dim() != (1 if labels else 2) or len(answer) != length:
+        found = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+        raise TargetError(
+            f"the victim answered {found} to {length} inputs, where {'(B,) labels' if labels else '(B, L) ' + target.output} were declared",
+            where=target.name,
+            fix="return one row of class scores for each input, or wrap the victim so that it does",
+        )
+    if labels:
+        return answer.to(torch.int64)
+    if answer.shape[1] < 2:
+        raise TargetError(
+            f"the victim has {answer.shape[1]} class",
+            where=target.name,
+            fix="a binary victim with one logit z becomes two: stack [0, z]",
+        )
+    answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
+    if target.output is Output.PROBABILITIES:
+        return answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
+    if target.output is Output.LOG_PROBABILITIES:
+        return answer.clamp_min(-1e30)  # −inf is an honest log-probability of 0
+    return answer
+
+
 def _spread(values: Tensor, sent: Tensor, size: int, fill: float) -> Tensor:
     """Answers to the candidates that were sent, at their places among all (size, …)."""
     return values.new_full((size, *values.shape[1:]), fill).index_copy_(0, sent, values)
 
 
-def _expected(output: Tensor, length: int, eot: int) -> Tensor:
+def expected(output: Tensor, length: int, eot: int) -> Tensor:
     """The victim's expected answer over `eot` passes: log of the mean probability, or the majority's label."""
     passes = output.reshape(length, eot, *output.shape[1:])
     if not output.is_floating_point():

@@ -94,7 +94,11 @@ def rates(status: Sequence[str], fooled: Sequence[bool]) -> tuple[Rate, Rate]:
         >>> print(clean, "|", robust)
         66.7 % [20.8, 93.9] (2 of 3) | 33.3 % [6.1, 79.2] (1 of 3)
     """
-    counted = [(one, bool(hit)) for one, hit in zip(status, fooled, strict=True) if one not in (Status.ERROR, Status.INFEASIBLE)]
+    counted = [
+        (one, bool(hit))
+        for one, hit in zip(status, fooled, strict=True)
+        if one not in (Status.ERROR, Status.INFEASIBLE)
+    ]
     right = [hit for one, hit in counted if one != Status.ALREADY_WRONG]
     return Rate(len(right), len(counted)), Rate(right.count(False), len(counted))
 
@@ -146,7 +150,15 @@ class Result:
         def mean(counts: Tensor) -> float:
             return float(counts.cpu()[attacked].double().mean()) if bool(attacked.any()) else 0.0
 
-        return Summary(clean, robust, stored, dict(Counter(one.value for one in self.status)), mean(self.queries), mean(self.gradients), self.alarms)
+        return Summary(
+            clean,
+            robust,
+            stored,
+            dict(Counter(one.value for one in self.status)),
+            mean(self.queries),
+            mean(self.gradients),
+            self.alarms,
+        )
 
     def robust_accuracy(self, eps: Sequence[float]) -> list[Rate]:
         """Robust accuracy at each ε from the distances of one minimum-norm run.

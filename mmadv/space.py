@@ -198,9 +198,13 @@ class BallSpace:
         if self.norm not in NORMS:
             raise ParameterError(f"unknown norm {self.norm!r}", where="norm", fix=nearest(str(self.norm), NORMS))
         if not isinstance(self.eps, (int, float)) or not self.eps >= 0:
-            raise ParameterError(f"eps is {self.eps!r}", where="eps", fix="give a number of at least 0, in the inputs' own unit")
+            raise ParameterError(
+                f"eps is {self.eps!r}", where="eps", fix="give a number of at least 0, in the inputs' own unit"
+            )
         if not self.low <= self.high:
-            raise ParameterError(f"the box [{self.low}, {self.high}] is empty", where="low, high", fix="give low <= high")
+            raise ParameterError(
+                f"the box [{self.low}, {self.high}] is empty", where="low, high", fix="give low <= high"
+            )
 
     def around(self, x: Tensor, eps: Tensor | None = None) -> BallRegion:
         """The region around x (A, …).

@@ -133,7 +133,11 @@ class ModuleTarget:
         own = tensors[0].device if tensors else torch.device("cpu")
         self.device = own if device is None else torch.empty(0, device=device).device
         if tensors and own != self.device:
-            raise TargetError(f"the victim is on {own} and {self.device} was asked for", where=self.name, fix=f"call model.to({str(self.device)!r}) first")
+            raise TargetError(
+                f"the victim is on {own} and {self.device} was asked for",
+                where=self.name,
+                fix=f"call model.to({str(self.device)!r}) first",
+            )
         self.autocast = _dtype(autocast)
         floating = [tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()]
         self.dtype = floating[0] if floating else None
@@ -197,7 +201,9 @@ class ModuleTarget:
                 )
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{type(self.module).__qualname__}|{self.output}|{self.prepare}|{self.autocast}".encode())
+        digest = hashlib.sha256(
+            f"{type(self.module).__qualname__}|{self.output}|{self.prepare}|{self.autocast}".encode()
+        )
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -231,7 +237,11 @@ class CallableTarget:
         batch_size: int | None = None,
     ) -> None:
         if not callable(function):
-            raise TargetError(f"the victim is a {type(function).__name__}, which cannot be called", where="model", fix="pass a function of a batch")
+            raise TargetError(
+                f"the victim is a {type(function).__name__}, which cannot be called",
+                where="model",
+                fix="pass a function of a batch",
+            )
         self.function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.output = Output.of(output)
@@ -239,7 +249,9 @@ class CallableTarget:
         self.access = most if access is None else Access.of(access)
         if self.access > most:
             raise TargetError(
-                f"a callable that returns {self.output} grants {most.name.lower()} access at most", where=self.name, fix="pass a torch.nn.Module for gradients"
+                f"a callable that returns {self.output} grants {most.name.lower()} access at most",
+                where=self.name,
+                fix="pass a torch.nn.Module for gradients",
             )
         self.device = torch.device(device)
         self.batch_size = checked_batch_size(batch_size)
@@ -253,7 +265,9 @@ class CallableTarget:
 
     def fingerprint(self) -> str:
         code = getattr(self.function, "__code__", None)
-        return hashlib.sha256(f"{self.name}|{self.output}|{code.co_code if code else type(self.function)}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.name}|{self.output}|{code.co_code if code else type(self.function)}".encode()
+        ).hexdigest()
 
 
 def checked_batch_size(size: int | None) -> int | None:
@@ -263,7 +277,9 @@ def checked_batch_size(size: int | None) -> int | None:
         ParameterError: below 1, or not a whole number.
     """
     if size is not None and (not isinstance(size, int) or size < 1):
-        raise ParameterError(f"batch_size is {size!r}", where="batch_size", fix="give a whole number of at least 1, or None for one pass")
+        raise ParameterError(
+            f"batch_size is {size!r}", where="batch_size", fix="give a whole number of at least 1, or None for one pass"
+        )
     return size
 
 

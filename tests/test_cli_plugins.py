@@ -156,7 +156,9 @@ def test_an_absent_plugin_is_a_message_and_a_traceback_only_with_debug(mmadv):
     result = mmadv("plugins", allowed="acme,acne")
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr.startswith("error: no installed plugin is called 'acne'\n  where: MMADV_PLUGINS\n  fix:   did you")
+    assert result.stderr.startswith(
+        "error: no installed plugin is called 'acne'\n  where: MMADV_PLUGINS\n  fix:   did you"
+    )
     assert "Traceback" not in result.stderr
     assert "Traceback" in mmadv("--debug", "plugins", allowed="acne").stderr
 

@@ -259,7 +259,9 @@ def test_the_allow_list_of_the_environment(monkeypatch):
     assert (image.state, image.cause, image.remedy) == ("blocked", "not in MMADV_PLUGINS", "add image to MMADV_PLUGINS")
 
 
-@pytest.mark.parametrize(("name", "fix"), [("rl", "pip install mmadv-rl"), ("acmee", "did you mean 'acme'?"), ("zzz", "known: acme")])
+@pytest.mark.parametrize(
+    ("name", "fix"), [("rl", "pip install mmadv-rl"), ("acmee", "did you mean 'acme'?"), ("zzz", "known: acme")]
+)
 def test_an_allowed_plugin_that_is_not_installed_is_an_error(monkeypatch, name, fix):
     monkeypatch.setenv("MMADV_PLUGINS", name)
     monkeypatch.setattr("mmadv.host.metadata.entry_points", lambda group: ())
@@ -311,7 +313,9 @@ def test_one_claim_is_given():
 
 
 def test_several_claims_are_an_error_that_names_all():
-    with pytest.raises(TargetError, match=r"2 plugins claim a victim of type builtins.int in the modality 'image'") as e:
+    with pytest.raises(
+        TargetError, match=r"2 plugins claim a victim of type builtins.int in the modality 'image'"
+    ) as e:
         host(a=Claims(), b=Claims(), c=plugin("mmadv_attacks", list)).adapt(3, "image")
     assert e.value.where == "a ((in process)), b ((in process))"
 

@@ -5,4 +5,6 @@ from mmadv.hookspecs import AttackSpec, hookimpl
 
 @hookimpl
 def mmadv_attacks():
-    return [AttackSpec(name="noise", summary="uniform noise", modality="image", factory="mmadv_fixture_duplicate_b:Noise")]
+    return [
+        AttackSpec(name="noise", summary="uniform noise", modality="image", factory="mmadv_fixture_duplicate_b:Noise")
+    ]

@@ -1,0 +1,1 @@
+"""The image modality of mmadv."""

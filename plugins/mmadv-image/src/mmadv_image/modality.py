@@ -47,14 +47,24 @@ class Images:
         path.write_bytes(png(row))
         return path
 
+    def read(self, path: Path) -> Tensor:
+        return unpng(path.read_bytes())
+
     def figures(self, x: Tensor, adv: Tensor, caption: tuple[str, str]) -> str:
         delta = adv - x
         peak = float(delta.abs().max())
         gain = 0.5 / peak if peak else 1.0
         from markupsafe import escape
 
-        shown = ((x, f"clean: {caption[0]}"), (adv, f"adversarial: {caption[1]}"), ((0.5 + gain * delta).clamp(0, 1), f"difference × {gain:.0f}"))
-        return "".join(f'<figure><img alt="{escape(text)}" src="{uri(image)}"><figcaption>{escape(text)}</figcaption></figure>' for image, text in shown)
+        shown = (
+            (x, f"clean: {caption[0]}"),
+            (adv, f"adversarial: {caption[1]}"),
+            ((0.5 + gain * delta).clamp(0, 1), f"difference × {gain:.0f}"),
+        )
+        return "".join(
+            f'<figure><img alt="{escape(text)}" src="{uri(image)}"><figcaption>{escape(text)}</figcaption></figure>'
+            for image, text in shown
+        )
 
     def metrics(self, x: Tensor, adv: Tensor) -> dict[str, Tensor]:
         delta = (adv - x).flatten(1)
@@ -70,6 +80,16 @@ def png(image: Tensor) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def unpng(data: bytes) -> Tensor:
+    """The image (C, H, W) in [0, 1] of an 8-bit picture file."""
+    import numpy
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(data))
+    levels = torch.from_numpy(numpy.array(picture if picture.mode in ("L", "RGB") else picture.convert("RGB")))
+    return (levels.unsqueeze(0) if levels.dim() == 2 else levels.movedim(-1, 0)).to(torch.float32) / 255
 
 
 def uri(image: Tensor, least: int = 96) -> str:

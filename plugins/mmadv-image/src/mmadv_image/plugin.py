@@ -30,13 +30,18 @@ def mmadv_modalities() -> Iterable[ModalitySpec]:
 @hookimpl
 def mmadv_attacks() -> Iterable[AttackSpec]:
     for name, cls, summary, paper in _ATTACKS:
-        yield AttackSpec(name=name, summary=summary, modality="image", paper=paper, factory=f"mmadv_image.attacks.{name}:{cls}")
+        yield AttackSpec(
+            name=name, summary=summary, modality="image", paper=paper, factory=f"mmadv_image.attacks.{name}:{cls}"
+        )
 
 
 @hookimpl
 def mmadv_constraints() -> Iterable[ConstraintSpec]:
     yield ConstraintSpec(
-        name="ball", summary="Linf, L2 or L1 ball of pixel values, inside [0, 1]", modality="image", factory="mmadv_image.constraints:PixelBall"
+        name="ball",
+        summary="Linf, L2 or L1 ball of pixel values, inside [0, 1]",
+        modality="image",
+        factory="mmadv_image.constraints:PixelBall",
     )
 
 
@@ -48,7 +53,9 @@ def mmadv_threat_models() -> Iterable[ThreatModelSpec]:
         ("imagenet_linf", "Linf 4/255", "arXiv 2010.09670"),
         ("mnist_linf", "Linf 0.3", "arXiv 1706.06083"),
     ):
-        yield ThreatModelSpec(name=name, summary=summary, modality="image", paper=paper, factory=f"mmadv_image.threat_model:{name}")
+        yield ThreatModelSpec(
+            name=name, summary=summary, modality="image", paper=paper, factory=f"mmadv_image.threat_model:{name}"
+        )
 
 
 @hookimpl

@@ -38,10 +38,13 @@ def checked(x: Any) -> Tensor:
         raise InputError(
             f"x has shape {tuple(images.shape)}",
             where="x",
-            fix="give a batch of images (N, C, H, W)" + ("; one image becomes a batch by x[None]" if images.dim() == 3 else ""),
+            fix="give a batch of images (N, C, H, W)"
+            + ("; one image becomes a batch by x[None]" if images.dim() == 3 else ""),
         )
     if images.numel() and images.shape[1] not in (1, 2, 3, 4) and images.shape[3] in (1, 3, 4):
-        raise InputError(f"x has shape {tuple(images.shape)}: channels stand last", where="x", fix="use x.permute(0, 3, 1, 2)")
+        raise InputError(
+            f"x has shape {tuple(images.shape)}: channels stand last", where="x", fix="use x.permute(0, 3, 1, 2)"
+        )
     if not images.is_floating_point():
         raise InputError(f"x has dtype {images.dtype}", where="x", fix="scale it to [0, 1]: x.float() / 255 for uint8")
     return images

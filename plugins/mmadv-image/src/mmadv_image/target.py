@@ -26,7 +26,9 @@ class Normalise(nn.Module):
         super().__init__()
         if len(mean) != len(std) or not all(value > 0 for value in std):
             raise ParameterError(
-                f"mean is {mean} and std is {std}", where="mean, std", fix="give one mean and one positive std per channel, for pixels in [0, 1]"
+                f"mean is {mean} and std is {std}",
+                where="mean, std",
+                fix="give one mean and one positive std per channel, for pixels in [0, 1]",
             )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
@@ -34,7 +36,11 @@ class Normalise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean, std = self.get_buffer("mean").to(x), self.get_buffer("std").to(x)
         if mean.shape[1] not in (1, x.shape[1]):
-            raise ParameterError(f"mean has {mean.shape[1]} channels and the images {x.shape[1]}", where="mean, std", fix="give one value per channel")
+            raise ParameterError(
+                f"mean has {mean.shape[1]} channels and the images {x.shape[1]}",
+                where="mean, std",
+                fix="give one value per channel",
+            )
         return (x - mean) / std
 
     def extra_repr(self) -> str:
@@ -74,10 +80,14 @@ class ImageTarget(ModuleTarget):
         allow_training: bool = False,
     ) -> None:
         if (mean is None) != (std is None):
-            raise ParameterError("one of mean and std is missing", where="mean, std", fix="give both, for pixels in [0, 1], or neither")
+            raise ParameterError(
+                "one of mean and std is missing", where="mean, std", fix="give both, for pixels in [0, 1], or neither"
+            )
         if mean is not None and std is not None:
             if prepare is not None:
-                raise ParameterError("prepare is given together with mean and std", where="prepare", fix="give one of them")
+                raise ParameterError(
+                    "prepare is given together with mean and std", where="prepare", fix="give one of them"
+                )
             prepare = Normalise(mean, std)
         self.channels_last = channels_last
         super().__init__(
@@ -101,23 +111,33 @@ class Processor(nn.Module):
     def __init__(self, processor: Any) -> None:
         super().__init__()
         self.size = _pair(processor.size) if getattr(processor, "do_resize", False) else None
-        self.shortest = processor.size.get("shortest_edge") if self.size is None and getattr(processor, "do_resize", False) else None
+        self.shortest = (
+            processor.size.get("shortest_edge")
+            if self.size is None and getattr(processor, "do_resize", False)
+            else None
+        )
         self.crop = _pair(processor.crop_size) if getattr(processor, "do_center_crop", False) else None
         self.scale = 255 * processor.rescale_factor if getattr(processor, "do_rescale", False) else 255.0
         modes = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
         resample = int(getattr(processor, "resample", 2) or 0)
         if resample not in modes:
             raise TargetError(
-                f"the processor resamples with filter {resample}", where=type(processor).__name__, fix="use nearest (0), bilinear (2) or bicubic (3)"
+                f"the processor resamples with filter {resample}",
+                where=type(processor).__name__,
+                fix="use nearest (0), bilinear (2) or bicubic (3)",
             )
         self.mode = modes[resample]
-        self.normalise = Normalise(processor.image_mean, processor.image_std) if getattr(processor, "do_normalize", False) else nn.Identity()
+        self.normalise = (
+            Normalise(processor.image_mean, processor.image_std)
+            if getattr(processor, "do_normalize", False)
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         size = self.size
         if self.shortest:
             short = min(x.shape[-2:])
-            size = tuple(int(side * self.shortest / short) for side in x.shape[-2:])
+            size = (int(x.shape[-2] * self.shortest / short), int(x.shape[-1] * self.shortest / short))
         if size is not None and tuple(x.shape[-2:]) != tuple(size):
             smooth = {} if self.mode == "nearest-exact" else {"antialias": True, "align_corners": False}
             x = nn.functional.interpolate(x, size=size, mode=self.mode, **smooth).clamp(0, 1)
@@ -165,7 +185,9 @@ class TransformersTarget(ImageTarget):
     def read(self, answer: Any) -> Tensor:
         if not hasattr(answer, "logits"):
             raise TargetError(
-                f"the model answers a {type(answer).__name__} without logits", where=self.name, fix="use a model with an image classification head"
+                f"the model answers a {type(answer).__name__} without logits",
+                where=self.name,
+                fix="use a model with an image classification head",
             )
         return answer.logits
 
@@ -194,7 +216,7 @@ def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
         )
     try:
         model = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True)
-        processor = AutoImageProcessor.from_pretrained(folder)
+        processor = AutoImageProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise TargetError(
             f"no image classifier could be loaded: {str(error).splitlines()[0]}",
@@ -221,7 +243,13 @@ def claim(victim: object, modality: str) -> TargetClaim | None:
 
 
 def _from_folder(
-    folder: str | Path, *, name: str = "", device: str | None = None, autocast: str | None = None, compile: bool = False, batch_size: int | None = None
+    folder: str | Path,
+    *,
+    name: str = "",
+    device: str | None = None,
+    autocast: str | None = None,
+    compile: bool = False,
+    batch_size: int | None = None,
 ) -> TransformersTarget:
     options = {"device": device, "autocast": autocast, "compile": compile, "batch_size": batch_size}
     return load_folder(folder, **options, **({"name": name} if name else {}))

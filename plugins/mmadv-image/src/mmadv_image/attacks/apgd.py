@@ -90,13 +90,21 @@ class APGD(Attack):
 
     def check(self, oracle: Oracle) -> None:
         if oracle.region.norm not in ("linf", "l2"):
-            raise ParameterError(f"APGD works in linf and l2, not in {oracle.region.norm}", where="norm", fix="use norm='linf' or 'l2', or image.pgd")
+            raise ParameterError(
+                f"APGD works in linf and l2, not in {oracle.region.norm}",
+                where="norm",
+                fix="use norm='linf' or 'l2', or image.pgd",
+            )
         if not self.targeted:
             losses.by_name(self.loss)
         elif oracle.towards is not None:
-            raise ParameterError("dlr_targeted chooses its own classes", where="loss", fix="use loss='ce' together with targets")
+            raise ParameterError(
+                "dlr_targeted chooses its own classes", where="loss", fix="use loss='ce' together with targets"
+            )
         if self.restarts < 1 or self.target_classes < 1:
-            raise ParameterError("restarts and target_classes count from 1", where="APGD", fix="give whole numbers of at least 1")
+            raise ParameterError(
+                "restarts and target_classes count from 1", where="APGD", fix="give whole numbers of at least 1"
+            )
 
     def init(self, oracle: Oracle) -> State:
         classes = None
@@ -121,7 +129,9 @@ class APGD(Attack):
         answer = oracle.evaluate(state.adv, loss=function, towards=towards, grad=True)
 
         up = answer.loss > state.best_loss
-        best, best_grad, best_loss = rows.where(up, (state.adv, answer.grad, answer.loss), (state.best, state.best_grad, state.best_loss))
+        best, best_grad, best_loss = rows.where(
+            up, (state.adv, answer.grad, answer.loss), (state.best, state.best_grad, state.best_loss)
+        )
         improved = state.improved + (answer.loss > state.last_loss)
 
         adv, grad, eta, halved, best_before = state.adv, answer.grad, state.eta, state.halved, state.best_before
@@ -145,7 +155,18 @@ class APGD(Attack):
         # adv + α (ahead − adv) + (1 − α)(adv − previous)
         moved = ahead.mul_(alpha).add_(adv, alpha=2 * (1 - alpha)).sub_(state.previous, alpha=1 - alpha)
         return State(
-            oracle.region.project_(moved), adv, eta, best, best_grad, best_loss, answer.loss, improved, best_before, halved, state.classes, state.step + 1
+            oracle.region.project_(moved),
+            adv,
+            eta,
+            best,
+            best_grad,
+            best_loss,
+            answer.loss,
+            improved,
+            best_before,
+            halved,
+            state.classes,
+            state.step + 1,
         )
 
     def pending(self, state: State) -> Tensor:

@@ -2,9 +2,10 @@
 
     adv = (tanh w + 1) / 2, Adam on w; c is searched for each row: down where an adversarial was found, up where not
 
-c starts where it would be exact for a victim that is linear around x: with margin m and its gradient g, the nearest
-adversarial is at m/‖g‖, and the two terms balance there for c = 2m/‖g‖². So the search needs few rounds at any scale of
-the logits, where the paper's fixed start of 1e-3 fits one scale.
+Two scales come from a linear victim with the margin m and gradient g that are found at x: its nearest adversarial is at
+d = m/‖g‖. There the two terms balance for c = 2m/‖g‖², where c starts; and n pixels move by d/√n each, which is Adam's
+step, times 2 for the slope of tanh. So neither the scale of the logits nor the size of the image asks for tuning, as the
+paper's fixed 1e-3 and 0.01 do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from mmadv import Attack, Oracle, losses
 from mmadv.errors import ParameterError
+from mmadv.norms import distance
 from mmadv.rows import like
 
 SHRINK = 1 - 1e-6
@@ -25,11 +27,12 @@ SHRINK = 1 - 1e-6
 
 @dataclass
 class State:
-    """Rows: Adam's variables and moments (A, …), and each row's bracket around c (A,)."""
+    """Rows: Adam's variables and moments (A, …), and each row's step and bracket around c (A,)."""
 
     w: Tensor
     first: Tensor
     second: Tensor
+    rate: Tensor
     c: Tensor
     low: Tensor
     high: Tensor
@@ -43,9 +46,9 @@ class CW(Attack):
 
     Args:
         rounds: values of c tried, one after the other.
-        lr: of Adam.
+        lr: of Adam, in units of tanh's argument; each row's linear estimate if not given.
         confidence: κ, the margin in logits that a success must have within the search.
-        initial_c: where every row's c starts; at its linear estimate if not given.
+        initial_c: where every row's c starts; its linear estimate if not given.
 
     `steps` counts the iterations of one round.
 
@@ -55,7 +58,7 @@ class CW(Attack):
     """
 
     rounds: int = 9
-    lr: float = 0.01
+    lr: float | None = None
     confidence: float = 0.0
     initial_c: float | None = None
 
@@ -67,21 +70,45 @@ class CW(Attack):
 
     def check(self, oracle: Oracle) -> None:
         if oracle.region.norm != "l2":
-            raise ParameterError(f"C&W is an L2 attack and the norm is {oracle.region.norm}", where="norm", fix="use norm='l2'")
-        if self.rounds < 1 or not self.lr > 0 or self.confidence < 0 or (self.initial_c is not None and not self.initial_c > 0):
-            raise ParameterError("rounds counts from 1, lr and initial_c are positive, confidence is not negative", where="CW", fix="give such values")
+            raise ParameterError(
+                f"C&W is an L2 attack and the norm is {oracle.region.norm}", where="norm", fix="use norm='l2'"
+            )
+        if (
+            self.rounds < 1
+            or (self.lr is not None and not self.lr > 0)
+            or self.confidence < 0
+            or (self.initial_c is not None and not self.initial_c > 0)
+        ):
+            raise ParameterError(
+                "rounds counts from 1, lr and initial_c are positive, confidence is not negative",
+                where="CW",
+                fix="give such values",
+            )
 
     def init(self, oracle: Oracle) -> State:
         x = oracle.region.x
-        if self.initial_c is None:
-            clean = oracle.evaluate(x, loss=losses.margin, grad=True)
-            slope = clean.grad.flatten(1).square().sum(1)
-            # A margin of 0 or a flat victim gives no estimate; any positive start will do, the search moves it.
-            c = (2 * (self.confidence - clean.loss).clamp_min(1e-6) / slope.clamp_min(1e-12)).clamp(1e-10, 1e10)
-        else:
-            c = torch.full_like(oracle.region.eps, self.initial_c)
+        clean = oracle.evaluate(x, loss=losses.margin, grad=True)
+        # A margin of 0 or a flat victim gives no estimate; any positive one will do, the search moves on from it.
+        missing = (self.confidence - clean.loss).clamp_min(1e-6)
+        slope = distance(clean.grad.flatten(1), "l2").clamp_min(1e-12)
+        c = (
+            (2 * missing / slope.square()).clamp(1e-10, 1e10)
+            if self.initial_c is None
+            else torch.full_like(slope, self.initial_c)
+        )
+        size = x[0].numel() ** 0.5
+        rate = (2 * missing / slope / size).clamp(1e-5, 0.5) if self.lr is None else torch.full_like(slope, self.lr)
         w, zero = self._start(oracle), torch.zeros_like(x)
-        return State(w, zero, zero, c, torch.zeros_like(c), torch.full_like(c, float("inf")), torch.zeros_like(c, dtype=torch.bool))
+        return State(
+            w,
+            zero,
+            zero,
+            rate,
+            c,
+            torch.zeros_like(c),
+            torch.full_like(c, float("inf")),
+            torch.zeros_like(c, dtype=torch.bool),
+        )
 
     def _start(self, oracle: Oracle) -> Tensor:
         low, high = oracle.region.box
@@ -99,12 +126,14 @@ class CW(Attack):
         at = state.step % oracle.steps + 1
         first = state.first * 0.9 + gradient * 0.1
         second = state.second * 0.999 + gradient.square() * 0.001
-        w = state.w - self.lr * (first / (1 - 0.9**at)) / ((second / (1 - 0.999**at)).sqrt() + 1e-8)
+        w = state.w - like(state.rate, x) * (first / (1 - 0.9**at)) / ((second / (1 - 0.999**at)).sqrt() + 1e-8)
         hit = state.hit | answer.hit & ~short
         if at < oracle.steps:
-            return State(w, first, second, state.c, state.low, state.high, hit, state.step + 1)
+            return State(w, first, second, state.rate, state.c, state.low, state.high, hit, state.step + 1)
 
         lower, upper = torch.where(hit, state.low, state.c), torch.where(hit, state.c, state.high)
         c = torch.where(torch.isinf(upper), state.c * 10, (lower + upper) / 2)
         zero = torch.zeros_like(w)
-        return State(self._start(oracle), zero, zero, c, lower, upper, torch.zeros_like(hit), state.step + 1)
+        return State(
+            self._start(oracle), zero, zero, state.rate, c, lower, upper, torch.zeros_like(hit), state.step + 1
+        )

@@ -53,9 +53,13 @@ class DDN(Attack):
     def check(self, oracle: Oracle) -> None:
         losses.by_name(self.loss)
         if oracle.region.norm != "l2":
-            raise ParameterError(f"DDN is an L2 attack and the norm is {oracle.region.norm}", where="norm", fix="use norm='l2'")
+            raise ParameterError(
+                f"DDN is an L2 attack and the norm is {oracle.region.norm}", where="norm", fix="use norm='l2'"
+            )
         if not 0 < self.gamma < 1 or not self.initial_radius > 0:
-            raise ParameterError("gamma lies in (0, 1) and initial_radius is positive", where="DDN", fix="give such values")
+            raise ParameterError(
+                "gamma lies in (0, 1) and initial_radius is positive", where="DDN", fix="give such values"
+            )
 
     def init(self, oracle: Oracle) -> State:
         return State(oracle.region.x, torch.full_like(oracle.region.eps, self.initial_radius))

@@ -48,7 +48,9 @@ class MIFGSM(Attack):
     def check(self, oracle: Oracle) -> None:
         losses.by_name(self.loss)
         if self.decay < 0 or (self.lr is not None and not self.lr > 0):
-            raise ParameterError(f"decay is {self.decay}, lr is {self.lr}", where="MIFGSM", fix="give decay >= 0 and lr > 0")
+            raise ParameterError(
+                f"decay is {self.decay}, lr is {self.lr}", where="MIFGSM", fix="give decay >= 0 and lr > 0"
+            )
 
     def init(self, oracle: Oracle) -> State:
         return State(oracle.region.x, torch.zeros_like(oracle.region.x))

@@ -57,15 +57,23 @@ class PGD(Attack):
         if self.restarts < 1:
             raise ParameterError(f"restarts is {self.restarts}", where="PGD", fix="give at least 1")
         if self.restarts > 1 and not self.random_start:
-            raise ParameterError("restarts without random_start would all be the same", where="PGD", fix="leave restarts out, or use random_start=True")
+            raise ParameterError(
+                "restarts without random_start would all be the same",
+                where="PGD",
+                fix="leave restarts out, or use random_start=True",
+            )
         if self.lr is not None and not self.lr > 0:
             raise ParameterError(f"lr is {self.lr}", where="PGD", fix="give a positive share of eps, or leave it out")
 
     def init(self, oracle: Oracle) -> State:
         region = oracle.region
-        adv = region.jitter(oracle.noise, self.restarts if self.restarts > 1 else None) if self.random_start else region.x
+        adv = (
+            region.jitter(oracle.noise, self.restarts if self.restarts > 1 else None) if self.random_start else region.x
+        )
         watch = self.cycle_stop and region.norm == "linf" and oracle.deterministic and oracle.early_stop
-        seen = torch.zeros(len(adv), self.restarts, oracle.steps, dtype=torch.int64, device=adv.device) if watch else None
+        seen = (
+            torch.zeros(len(adv), self.restarts, oracle.steps, dtype=torch.int64, device=adv.device) if watch else None
+        )
         return State(adv, seen)
 
     def step(self, state: State, oracle: Oracle) -> State:
@@ -87,9 +95,13 @@ def fingerprint(values: Tensor) -> Tensor:
 
     Integer sums don't depend on how a reduction is split, so equal rows hash alike in any batch.
     """
-    weights = torch.arange(1, values.shape[-1] + 1, device=values.device, dtype=torch.int32).mul_(-1640531535).bitwise_or_(1)
+    weights = (
+        torch.arange(1, values.shape[-1] + 1, device=values.device, dtype=torch.int32).mul_(-1640531535).bitwise_or_(1)
+    )
     bits = values.contiguous().view(torch.int32)
     if bits.shape[-1] != len(weights):  # float64 has two words an entry
-        weights = weights.repeat_interleave(2).add_(torch.tensor([0, 2], dtype=torch.int32, device=values.device).repeat(len(weights)))
+        weights = weights.repeat_interleave(2).add_(
+            torch.tensor([0, 2], dtype=torch.int32, device=values.device).repeat(len(weights))
+        )
     mixed = bits * weights
     return mixed.bitwise_xor_(mixed >> 15).mul_(-2048144789).sum(-1).bitwise_or_(1)

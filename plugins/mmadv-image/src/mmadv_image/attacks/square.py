@@ -56,7 +56,9 @@ class Square(Attack):
     def check(self, oracle: Oracle) -> None:
         losses.by_name(self.loss)
         if oracle.region.norm not in ("linf", "l2"):
-            raise ParameterError(f"Square works in linf and l2, not in {oracle.region.norm}", where="norm", fix="use norm='linf' or 'l2'")
+            raise ParameterError(
+                f"Square works in linf and l2, not in {oracle.region.norm}", where="norm", fix="use norm='linf' or 'l2'"
+            )
         if not 0 < self.p <= 1:
             raise ParameterError(f"p is {self.p}", where="Square", fix="give a share of pixels in (0, 1]")
 
@@ -118,7 +120,9 @@ class Square(Attack):
         fresh = rising + inside / distance(inside.flatten(1), "l2").clamp_min(1e-10).reshape(-1, 1, 1, 1)
         # Per channel: what the two windows hold, and an equal part of what is left of ε².
         held = (delta.square() * (target | source)).sum((2, 3), keepdim=True)
-        left_over = (region.eps.square() - delta.flatten(1).square().sum(1)).clamp_min(0).reshape(-1, 1, 1, 1) / best.shape[1]
+        left_over = (region.eps.square() - delta.flatten(1).square().sum(1)).clamp_min(0).reshape(
+            -1, 1, 1, 1
+        ) / best.shape[1]
         fresh = fresh / fresh.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-10) * (held + left_over).sqrt()
         delta = delta.masked_fill(target | source, 0.0)
         return self._on_sphere(oracle, _paste(delta, fresh, side, top, left))
@@ -156,7 +160,10 @@ def _paste(images: Tensor, patch: Tensor, side: int, top: Tensor, left: Tensor) 
 def _rings(height: int, width: int, like_this: Tensor) -> Tensor:
     """A centred bump (height, width): Σ_k 1/k² over centred rectangles that grow by one pixel each way, unit L2 norm."""
     centre = (height // 2, width // 2)
-    rank = [(torch.arange(size, device=like_this.device) - middle).abs() for size, middle in zip((height, width), centre, strict=True)]
+    rank = [
+        (torch.arange(size, device=like_this.device) - middle).abs()
+        for size, middle in zip((height, width), centre, strict=True)
+    ]
     ring = torch.maximum(rank[0].unsqueeze(1), rank[1].unsqueeze(0))
     weights = torch.arange(1, max(centre) + 2, device=like_this.device, dtype=like_this.dtype).pow_(-2)
     total = weights.flip(0).cumsum(0).flip(0)  # ring k lies in the rectangles k, k+1, …

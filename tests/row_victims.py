@@ -1,0 +1,42 @@
+"""Factories for audit specs in tests: a row-independent victim and its inputs, and one that dies on demand."""
+
+import os
+import time
+
+import torch
+
+from mmadv import MemorySource
+from mmadv.testing import linear_victim
+
+ROWS, SHAPE, CLASSES = 24, (1, 4, 4), 4
+
+
+def victim():
+    return linear_victim(ROWS, SHAPE, classes=CLASSES)[0]
+
+
+def other_victim():
+    return linear_victim(ROWS, SHAPE, classes=CLASSES, seed=1)[0]
+
+
+class Slow(torch.nn.Module):
+    """The same victim, taking its time, so that a process can be killed in the middle."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = victim()
+
+    def forward(self, x):
+        time.sleep(float(os.environ.get("ROW_VICTIM_DELAY", "0")))
+        return self.inner(x)
+
+
+def slow_victim():
+    return Slow().eval()
+
+
+def inputs():
+    _, x, y = linear_victim(ROWS, SHAPE, classes=CLASSES)
+    y = y.clone()
+    y[::6] = (y[::6] + 1) % CLASSES  # some examples that the victim gets wrong
+    return MemorySource("rows", x, y)

@@ -1,0 +1,290 @@
+"""The run folder: resumed, repeated, verified, refused (laws 4, 11 and 13)."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mmadv.audit import Audit
+from mmadv.errors import MmadvError, RunError, SpecError
+from mmadv.host import Host
+from mmadv.spec import parse
+
+HERE = Path(__file__).parent
+SPEC = """
+title: rows
+seed: 3
+shard_size: {shard}
+campaigns:
+  - name: linf
+    modality: image
+    target: {{factory: "row_victims:{victim}"{batch}}}
+    data: {{factory: "row_victims:inputs"}}
+    threat: {{norm: linf, eps: [0.005, 0.02]}}
+    attacks:
+      - image.fgsm
+      - {{name: image.pgd, steps: 8, restarts: 2}}
+      - {{name: image.apgd, steps: 10, loss: dlr}}
+      - {{name: image.square, steps: 30}}
+  - name: l2
+    modality: image
+    target: {{factory: "row_victims:{victim}"{batch}}}
+    data: {{factory: "row_victims:inputs", limit: 10}}
+    threat: {{norm: l2, eps: [0.1, 0.3]}}
+    attacks: [{{name: image.ddn, steps: 12}}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+@pytest.fixture(scope="module")
+def host():
+    return Host()
+
+
+def text(shard=8, victim="victim", batch=None):
+    return SPEC.format(shard=shard, victim=victim, batch="" if batch is None else f", batch_size: {batch}")
+
+
+def run(out, host, **kind):
+    return Audit(parse(text(**kind)), out, host).run()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, host):
+    sys.path.insert(0, str(HERE))
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return out, run(out, host)
+
+
+def records(out, host):
+    made = Audit.of_folder(out, host)
+    found = [{**r, "campaign": u.campaign, "attack": u.attack} for u in made.units() for r in made.records(made.place(u))]
+    for record in found:
+        record.pop("row")  # its number within the shard
+    return sorted(found, key=lambda r: (r["campaign"], r["attack"], r["key"], r["eps"] or 0))
+
+
+def test_a_run_tells_the_same_story_everywhere(finished, host):
+    out, summary = finished
+    assert json.loads((out / "summary.json").read_text()) == summary
+    linf = summary["campaigns"][0]
+    assert linf["clean"] == {**linf["clean"], "hits": 20, "total": 24}
+    for attack in linf["attacks"]:
+        kept = [point["robust"]["hits"] for point in attack["curve"]]
+        assert kept == sorted(kept, reverse=True), "a larger eps is never weaker"
+    worst = [point["robust"]["hits"] for point in linf["worst"]]
+    assert all(w <= a["curve"][i]["robust"]["hits"] for a in linf["attacks"] for i, w in enumerate(worst))
+    assert 0 < worst[1] < worst[0] <= 20, "this spec is meant to show a slope"
+    assert len(list(out.glob("shards/linf/image.pgd/*/files/*.png"))) == sum(
+        r["success"] and r["origin_eps"] == r["eps"] for r in records(out, host) if r["campaign"] == 0 and r["attack"] == 1
+    )
+
+
+def test_running_again_computes_nothing_and_changes_nothing(finished, host):
+    out, summary = finished
+    before = {path: path.stat().st_mtime_ns for path in out.glob("shards/**/*.parquet")}
+    assert run(out, host) == summary
+    assert {path: path.stat().st_mtime_ns for path in out.glob("shards/**/*.parquet")} == before
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_batch_sizes_give_the_same_records(finished, host, tmp_path, batch):
+    out, summary = finished
+    assert run(tmp_path / "run", host, batch=batch)["digest"] == summary["digest"]
+
+
+def test_shard_sizes_give_the_same_records(finished, host, tmp_path):
+    out, _ = finished
+    run(tmp_path / "run", host, shard=24)
+    assert records(tmp_path / "run", host) == records(out, host)
+
+
+def test_a_run_killed_at_ten_random_moments_equals_one_never_killed(host, tmp_path):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text(victim="slow_victim"))
+    whole = run(tmp_path / "whole", host, victim="slow_victim")
+    out, dice = tmp_path / "killed", random.Random(0)
+    code = (
+        "import sys; from pathlib import Path; from mmadv.audit import Audit; from mmadv.host import Host; "
+        "from mmadv.spec import read; a = Audit(read(Path(sys.argv[1])), Path(sys.argv[2]), Host()); "
+        "a.run(lambda done, total, what: print(done, flush=True))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(HERE), "ROW_VICTIM_DELAY": "0.004", "OMP_NUM_THREADS": "1"}
+    reached = []
+    for _ in range(10):
+        process = subprocess.Popen([sys.executable, "-c", code, str(spec), str(out)], env=env, stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()  # it works on its first open unit
+        time.sleep(dice.uniform(0.0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        reached.append(process.communicate()[0].split()[-1:])
+    units = list(out.glob("shards/*/*/[0-9]*"))
+    assert 0 < len(units) < len(Audit(parse(text()), out, host).units()), f"killed too early or too late: {reached}"
+    resumed = subprocess.run([sys.executable, "-c", code, str(spec), str(out)], env={**env, "ROW_VICTIM_DELAY": "0"}, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["digest"] == whole["digest"]
+    assert not list(out.glob("shards/**/.*")), "nothing half-written stays"
+    strip = lambda s: json.loads(json.dumps(s), object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds"})  # noqa: E731
+    assert strip(summary) == strip(whole)
+
+
+def test_verify_passes_on_a_fresh_run_and_names_an_altered_record(finished, host, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(finished[0], out)
+    assert list(Audit.of_folder(out, host).verify()) == []
+    place = out / "shards/linf/image.pgd/0001"
+    tensors = load_file(place / "adv.safetensors")
+    row = sorted(tensors)[0]
+    raw = bytearray((place / "adv.safetensors").read_bytes())
+    at = raw.find(tensors[row].numpy().tobytes())
+    assert at > 0
+    raw[at] ^= 1
+    (place / "adv.safetensors").write_bytes(raw)
+    findings = list(Audit.of_folder(out, host).verify())
+    assert any("adv.safetensors changed" in line for line in findings)
+    named = [line for line in findings if "stored adversarial was altered" in line]
+    assert len(named) == 1
+    assert f"record {int(row)} (rows/{8 + int(row)})" in named[0]
+
+
+def test_verify_judges_again_and_does_not_believe_hashes(finished, host, tmp_path):
+    """Someone who puts the clean input in an adversarial's place, hashes and all, is still found out."""
+    out = tmp_path / "copy"
+    shutil.copytree(finished[0], out)
+    made = Audit.of_folder(out, host)
+    place = out / "shards/linf/image.fgsm/0000"
+    tensors = load_file(place / "adv.safetensors")
+    row = sorted(tensors)[0]
+    tensors[row] = made.stages[0].examples(0).x[int(row)].clone()
+    save_file(tensors, place / "adv.safetensors")
+    findings = list(made.verify())
+    assert any(f"record {int(row)} " in line and "does not fool the target" in line for line in findings)
+    tensors[row] = torch.rand_like(tensors[row])
+    save_file(tensors, place / "adv.safetensors")
+    assert any(f"record {int(row)} " in line and "breaks the constraints" in line for line in made.verify())
+
+
+@pytest.mark.parametrize("name", ["records.parquet", "adv.safetensors"])
+def test_a_corrupt_shard_is_named_and_the_rest_kept(finished, host, tmp_path, name):
+    out = tmp_path / "copy"
+    shutil.copytree(finished[0], out)
+    damaged = out / "shards/linf/image.square/0002"
+    (damaged / name).write_bytes(b"not what it was")
+    with pytest.raises(RunError, match="corrupt") as caught:
+        run(out, host)
+    assert str(damaged) in caught.value.where
+    assert any(name in line for line in Audit.of_folder(out, host).verify())
+    shutil.rmtree(damaged)
+    assert run(out, host)["digest"] == finished[1]["digest"]
+
+
+def test_a_folder_of_another_spec_target_or_nothing_is_refused(finished, host, tmp_path):
+    out, _ = finished
+    with pytest.raises(RunError, match="another spec"):
+        Audit(parse(text().replace("seed: 3", "seed: 4")), out, host).run()
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["targets"]["linf"] = "0" * 64
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="another targets"):
+        run(copy, host)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match="holds no run"):
+        run(tmp_path / "mine", host)
+    assert [entry.name for entry in (tmp_path / "mine").iterdir() if entry.name != ".lock"] == ["thesis.txt"]
+
+
+def test_two_processes_do_not_share_a_folder(finished, host):
+    made = Audit.of_folder(finished[0], host)
+    with made.folder.locked(), pytest.raises(RunError, match="another process"):
+        made.run()
+
+
+def test_a_full_disk_loses_nothing(finished, host, tmp_path, monkeypatch):
+    from mmadv import audit
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "run"
+    made = Audit(parse(text()), out, host)
+    seen = []
+
+    def stop_at_three(done, total, what):
+        seen.append(done)
+        if done == 3:
+            monkeypatch.setattr(audit, "save_file", full)
+
+    with pytest.raises(RunError, match="No space left"):
+        made.run(stop_at_three)
+    monkeypatch.undo()
+    sys.path.insert(0, str(HERE))
+    assert len(list(out.glob("shards/*/*/[0-9]*"))) == 3
+    assert not list(out.glob("shards/**/.[0-9]*"))
+    assert run(out, host)["digest"] == finished[1]["digest"]
+
+
+def test_a_cascade_runs_each_attack_on_what_still_stands(finished, host, tmp_path):
+    cascade = text().replace("    modality: image\n    target", "    modality: image\n    cascade: true\n    target", 1)
+    summary = Audit(parse(cascade), tmp_path / "run", host).run()
+    one, other = summary["campaigns"][0], finished[1]["campaigns"][0]
+    assert [p["robust"]["hits"] for p in one["attacks"][-1]["curve"]] == [p["robust"]["hits"] for p in one["worst"]]
+    assert all(a["robust"]["hits"] <= b["robust"]["hits"] for a, b in zip(one["worst"], other["worst"], strict=True))
+    spent = lambda c: sum(a["queries"] for a in c["attacks"])  # noqa: E731
+    assert spent(one) < spent(other)
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "line"),
+    [
+        (("title: rows", "titel: rows"), "unknown key 'titel'", 2),
+        (("seed: 3", "seed: three"), "seed", 3),
+        (("shard_size: 8", "shard_size: 0"), "shard_size", 4),
+        (("name: linf", "name: ../evil"), "campaigns.0.name", 6),
+        (("norm: linf", "norm: linff"), "unknown norm 'linff'", 10),
+        (("norm: linf", "nrom: linf"), "'nrom' is used by neither", 10),
+        (("eps: [0.005, 0.02]", "eps: [0.02, 0.005]"), "ascend", 10),
+        (("eps: [0.005, 0.02]", "eps: [-1]"), "at least 0", 10),
+        (("image.fgsm", "image.fgms"), "image.fgms", 12),
+        (("steps: 8,", "stepps: 8,"), "stepps", 13),
+        (("image.fgsm", "{name: image.fgsm, steps: 3}"), "exactly one", 12),
+        (("modality: image", "modality: smell"), "smell", 7),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_file_line_and_fix(host, tmp_path, change, what, line):
+    wrong = text().replace(*change, 1)
+    with pytest.raises(MmadvError) as caught:
+        Audit(parse(wrong, "audit.yaml"), tmp_path / "run", host)
+    assert what in str(caught.value)
+    assert f"audit.yaml:{line}" in caught.value.where
+    assert caught.value.fix
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("factory", ["row_victims:no_such", "no_such_module:victim"])
+def test_a_factory_that_is_not_there_is_named_with_its_line(host, tmp_path, factory):
+    wrong = text().replace("row_victims:victim", factory, 1)
+    with pytest.raises(SpecError, match="cannot be imported") as caught:
+        Audit(parse(wrong, "audit.yaml"), tmp_path / "run", host).run()
+    assert "audit.yaml:8" in caught.value.where
+
+
+@pytest.mark.parametrize("broken", ["title: [", "- a", "title: x", "\ttitle: x"])
+def test_text_that_is_no_spec_is_refused(broken):
+    with pytest.raises(SpecError):
+        parse(broken, "audit.yaml")
