@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,7 @@ from mmadv.modality import Modality
 from mmadv.oracle import answered, expected
 from mmadv.protocol import Attack
 from mmadv.result import Result
-from mmadv.target import Target, rng_preserved
+from mmadv.target import Target, checked_batch_size, rng_preserved
 from mmadv.threat import Problem, ThreatModel
 
 
@@ -222,8 +223,10 @@ def adapter(catalog: Catalog, model: Any, kind: Modality) -> Callable[..., Targe
     """What makes the target from its own words."""
     if isinstance(model, Target):
 
-        def itself() -> Target:
-            return model
+        def itself(*, batch_size: int | None = model.batch_size) -> Target:
+            same = copy.copy(model)
+            same.batch_size = checked_batch_size(batch_size)
+            return same
 
         return itself
     return catalog.host.adapt(model, kind.name).factory

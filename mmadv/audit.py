@@ -133,10 +133,7 @@ class Stage:
         with _located(self.spec, "campaigns", self.number, "target"):
             victim: Any = resolve_name(entry.factory)(**entry.args) if entry.factory else entry.model
             adapt = api.adapter(self.catalog, victim, self.kind)
-            words = dict(entry.words)
-            if isinstance(victim, Target) and "batch_size" in words:
-                victim.batch_size = words.pop("batch_size")
-            target = adapt(**api.sorted_out(words, {"target": adapt}, where="target")["target"])
+            target = adapt(**api.sorted_out(entry.words, {"target": adapt}, where="target")["target"])
         wanted = self.campaign.threat.access
         if wanted is not None and Access.of(wanted) > target.access:
             where = self.spec.where("campaigns", self.number, "threat", "access")

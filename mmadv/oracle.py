@@ -315,7 +315,8 @@ class Oracle:
         ledger.queries += live * spent
         if grad is not None:
             ledger.gradients += live * spent
-            grad = self._sound(grad, live, candidates)
+            # A gradient taken where the attack has arrived already says nothing of masking.
+            grad = self._sound(grad, ~hit & (live if candidates is None else live.unsqueeze(1)))
         if finite is not None:
             broken = ~finite if valid is None else ~finite & valid
             hit, score = hit & finite, score.masked_fill(~finite, float("-inf"))
@@ -393,12 +394,11 @@ class Oracle:
             sums = (output.sum(1) - 1).abs() < 1e-3
             self.signals.looks_like_probabilities += (sums & (output >= 0).all(1)).sum()
 
-    def _sound(self, grad: Tensor, live: Tensor, candidates: int | None) -> Tensor:
-        """Count gradients that are zero or not finite, and put 0 where they are not finite."""
-        peak = torch.linalg.vector_norm(grad.flatten(1 if candidates is None else 2), float("inf"), dim=-1)
+    def _sound(self, grad: Tensor, mask: Tensor) -> Tensor:
+        """Count gradients of `mask` (A,) or (A, K) that are zero or not finite, and put 0 where they are not finite."""
+        peak = torch.linalg.vector_norm(grad.flatten(mask.dim()), float("inf"), dim=-1)
         finite = torch.isfinite(peak)
-        mask = live if candidates is None else live.unsqueeze(1)
-        self.signals.gradient_rows += mask.expand_as(peak).sum()
+        self.signals.gradient_rows += mask.sum()
         self.signals.zero_gradients += ((peak == 0) & mask).sum()
         self.signals.broken_gradients += (~finite & mask).sum()
         if rows.settled(finite):

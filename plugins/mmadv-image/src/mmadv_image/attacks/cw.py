@@ -21,8 +21,8 @@ from mmadv.errors import ParameterError
 from mmadv.norms import distance
 from mmadv.rows import like
 
-SHRINK = 1 - 1e-6
-"""Keeps atanh finite for pixels of exactly 0 and 1."""
+SHRINK = 0.98
+"""Of the range that tanh has at x: pixels of exactly 0 and 1 start where it is finite and has a slope, and can be left."""
 
 
 @dataclass
@@ -112,16 +112,19 @@ class CW(Attack):
 
     def _start(self, oracle: Oracle) -> Tensor:
         low, high = oracle.region.box
-        return torch.atanh(((oracle.region.x - low) / (high - low) * 2 - 1) * SHRINK)
+        shrunk = ((oracle.region.x - low) / (high - low) * 2 - 1) * SHRINK
+        return (torch.log1p(shrunk) - torch.log1p(-shrunk)) / 2  # atanh rounds a row differently in another batch
 
     def step(self, state: State, oracle: Oracle) -> State:
         x, (low, high) = oracle.region.x, oracle.region.box
         squashed = torch.tanh(state.w)
-        adv = (squashed + 1) / 2 * (high - low) + low
+        middle, reach = (low + high) / 2, (high - low) / 2
+        # What x loses by shrinking is added again, so that the search starts at x itself.
+        adv = (squashed * reach + middle + (1 - SHRINK) * (x - middle)).clamp_(low, high)
         answer = oracle.evaluate(adv, loss=losses.margin, grad=True)
         short = answer.loss < self.confidence
         pull = 2 * (adv - x) - like(state.c * short, x) * answer.grad
-        gradient = pull * (1 - squashed.square()) * ((high - low) / 2)
+        gradient = pull * (1 - squashed.square()) * reach
 
         at = state.step % oracle.steps + 1
         first = state.first * 0.9 + gradient * 0.1

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmadv import Attack, Oracle, losses
 from mmadv.errors import ParameterError
 from mmadv.norms import unit
+from mmadv_image.attacks.pgd import default_lr
 
 
 @dataclass
@@ -32,7 +33,8 @@ class MIFGSM(Attack):
     Args:
         loss: `ce`, `margin` or `dlr`.
         decay: of the momentum; the paper's μ.
-        lr: length of a step as a share of ε; 1 / steps, the paper's, if not given.
+        lr: length of a step as a share of ε; the paper's is 1 / steps, and `pgd.default_lr`, which finds more, is
+            taken if not given.
 
     Example:
         >>> MIFGSM(decay=0.9).decay
@@ -59,7 +61,7 @@ class MIFGSM(Attack):
         answer = oracle.evaluate(state.adv, loss=losses.by_name(self.loss), grad=True)
         fresh = unit(answer.grad.flatten(1), "l1").reshape(answer.grad.shape)
         momentum = state.momentum * self.decay + fresh
-        adv = oracle.region.climb_(state.adv, momentum.clone(), self.lr or 1 / oracle.steps)
+        adv = oracle.region.climb_(state.adv, momentum.clone(), self.lr or default_lr(oracle.steps))
         return State(adv, momentum)
 
     def pending(self, state: State) -> Tensor:

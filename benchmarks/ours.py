@@ -1,0 +1,48 @@
+"""mmadv itself, behind the peers' signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peers import CW_ROUNDS
+from torch import Tensor, nn
+
+import mmadv
+
+
+def _attack(name: str, **fixed: Any):
+    def run(
+        model: nn.Module, x: Tensor, y: Tensor, *, norm: str, eps: float, steps: int, seed: int, **kw: Any
+    ) -> Tensor:
+        if eps != float("inf"):
+            kw["eps"] = eps
+        if name == "image.square":
+            kw["queries"] = steps
+        elif name != "image.fgsm":
+            kw["steps"] = steps
+        return mmadv.attack(model, x, y, name, norm=norm, seed=seed, **fixed, **kw).adv
+
+    return run
+
+
+pgd = _attack("image.pgd")
+fgsm = _attack("image.fgsm")
+mifgsm = _attack("image.mifgsm")
+square = _attack("image.square")
+cw = _attack("image.cw", rounds=CW_ROUNDS)  # its step and first c are its own estimates
+
+ATTACKS = {
+    "fgsm-linf": fgsm,
+    "pgd-linf": pgd,
+    "pgd-l2": pgd,
+    "pgd-l1": pgd,
+    "mifgsm-linf": mifgsm,
+    "apgd-ce-linf": _attack("image.apgd", loss="ce"),
+    "apgd-ce-l2": _attack("image.apgd", loss="ce"),
+    "apgd-dlr-linf": _attack("image.apgd", loss="dlr"),
+    "apgd-t-linf": _attack("image.apgd", loss="dlr_targeted"),
+    "square-linf": square,
+    "square-l2": square,
+    "cw-l2": cw,
+    "ddn-l2": _attack("image.ddn"),
+}
