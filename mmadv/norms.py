@@ -151,7 +151,7 @@ def unit(vector: Tensor, norm: str) -> Tensor:
     return scaled / distance(scaled, norm).unsqueeze(-1).clamp_min_(tiny)
 
 
-def ascend_l1(grad: Tensor, low: Tensor, high: Tensor, share: float = 0.05) -> Tensor:
+def ascend_l1(grad: Tensor, low: Tensor, high: Tensor, share: float = 0.01) -> Tensor:
     """A sparse step of unit L1 norm: the `share` steepest entries that still have room, equally (SLIDE, arXiv 1904.13000).
 
     Args:

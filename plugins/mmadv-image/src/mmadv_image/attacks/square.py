@@ -117,7 +117,7 @@ class Square(Attack):
         bump = rows.where(noise.signs(()) > 0, bump, bump.transpose(1, 2))
         rising = bump.unsqueeze(1) * noise.signs((best.shape[1], 1, 1), best.dtype)
         inside = _cut(delta, side, top, left)
-        fresh = rising + inside / distance(inside.flatten(1), "l2").clamp_min(1e-10).reshape(-1, 1, 1, 1)
+        fresh = rising + inside / inside.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-10)
         # Per channel: what the two windows hold, and an equal part of what is left of ε².
         held = (delta.square() * (target | source)).sum((2, 3), keepdim=True)
         left_over = (region.eps.square() - delta.flatten(1).square().sum(1)).clamp_min(0).reshape(
@@ -128,9 +128,10 @@ class Square(Attack):
         return self._on_sphere(oracle, _paste(delta, fresh, side, top, left))
 
     def _on_sphere(self, oracle: Oracle, delta: Tensor) -> Tensor:
-        size = distance(delta.flatten(1), "l2").clamp_min(1e-12)
+        """x + δ scaled until it touches the sphere, pixels that reach the box staying there, so that all of ε is used."""
         region = oracle.region
-        return region.project_(delta.mul_(like(region.eps / size, delta)).add_(region.x))
+        size = distance(delta.flatten(1), "l2").clamp_min(1e-12)
+        return region.project_(delta.mul_(like(100 * region.eps / size, delta)).add_(region.x))
 
 
 def _window(best: Tensor, side: int, top: Tensor, left: Tensor) -> Tensor:
