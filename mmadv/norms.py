@@ -15,7 +15,7 @@ from mmadv.rows import settled
 
 Norm = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
-ORDER = {"linf": float("inf"), "l2": 2.0, "l1": 1.0, "l0": 0.0}
+ORDER = {"l2": 2.0, "l1": 1.0, "l0": 0.0}
 
 
 def distance(delta: Tensor, norm: str) -> Tensor:
@@ -32,6 +32,8 @@ def distance(delta: Tensor, norm: str) -> Tensor:
         >>> distance(torch.tensor([[3.0, -4.0]]), "l2")
         tensor([5.])
     """
+    if norm == "linf":  # vector_norm's own maximum is many times slower on the CPU
+        return torch.maximum(delta.amax(-1), -delta.amin(-1))
     return torch.linalg.vector_norm(delta, ORDER[norm], dim=-1)
 
 

@@ -92,6 +92,7 @@ class Oracle:
         self.signals = Signals.none(leaf.device)
         self.forwards = self.backwards = 0
         self._opened = False
+        self._owned = False  # whether the ledger's adversarials are in memory of their own
         # Upper bounds on what any one row has spent: as long as they fit, no row needs to be asked.
         self._most_queries = self._most_gradients = 0
 
@@ -157,9 +158,12 @@ class Oracle:
 
     def take(self, alive: Tensor) -> Self:
         """Go on with the rows at `alive` only; the others are settled in the ledger."""
+        if self._whole is self.ledger and not self._owned:  # from here on it is written to
+            self.ledger.adv = rows.copied(self.ledger.adv)
         self._settle()
         self._place = self._place[alive]
         self.ledger = rows.take(self.ledger, alive)
+        self._owned = True
         self.region = rows.take(self.region, alive)
         self.y, self.towards, self.noise = rows.take((self.y, self.towards, self.noise), alive)
         return self
@@ -170,16 +174,18 @@ class Oracle:
             self.open()
         self._settle()
         ledger, region = self._whole, self._region
-        distance = region.distance(ledger.adv)
         if self._nearest:
-            ledger.distance = torch.where(ledger.fooled | ledger.wrong, distance, float("inf"))
+            # Found without a limit on distance; here the threat model's own is applied.
+            ledger.distance = torch.where(ledger.wrong, 0.0, ledger.distance)
             ledger.fooled = ledger.fooled & region.feasible(ledger.adv)
-        else:
-            ledger.distance = distance
-            back = ~ledger.fooled & ~region.feasible(ledger.adv)
-            rows.put_where_(ledger.adv, back, region.x)
-            ledger.score = torch.where(back, ledger.clean_score, ledger.score)
-            ledger.distance = torch.where(back, 0.0, distance)
+        elif (index := rows.affected(~ledger.fooled)) is not None:
+            part, adv = rows.take((region.judging(), ledger.adv), index)
+            fooled, score, clean = rows.take((ledger.fooled, ledger.score, ledger.clean_score), index)
+            back = ~fooled & ~part.feasible(adv)
+            distance = torch.where(fooled, rows.take(ledger.distance, index), part.distance(adv))
+            ledger.adv = rows.written(rows.copied(ledger.adv), index, rows.where(back, part.x, adv))
+            ledger.score = rows.written(ledger.score, index, torch.where(back, clean, score))
+            ledger.distance = rows.written(ledger.distance, index, torch.where(back, 0.0, distance))
         ledger.forwards, ledger.backwards, ledger.signals = self.forwards, self.backwards, self.signals
         return ledger
 
@@ -335,39 +341,53 @@ class Oracle:
         """Keep feasible hits (the first, or the nearest), and the best score of rows not fooled yet."""
         ledger = self.ledger
         hitting = live & (hit if candidates is None else hit.any(1))
+        best, pick = (score, None) if candidates is None else score.max(1)
+        kept = live & ~ledger.fooled & ~hitting & (best > ledger.score)
+        ledger.score = torch.where(kept, best, ledger.score)
         index = rows.affected(hitting)
         if index is not None:
-            self._keep_hits(index, *rows.take((adv, score, hit), index), candidates, hitting)
-        if candidates is not None:
-            score, best = score.max(1)
-        better = live & ~ledger.fooled & ~hitting & (score > ledger.score)
-        if rows.affected(better) is not None:
-            rows.put_where_(ledger.adv, better, adv if candidates is None else rows.chosen(adv, best))
-            ledger.score = torch.where(better, score, ledger.score)
+            kept, pick = self._keep_hits(index, adv, score, hit, hitting, kept, pick)
+        index = rows.affected(kept)
+        if index is not None:
+            self._store(index, kept, adv if pick is None else rows.chosen(adv, pick))
 
     def _keep_hits(
-        self, index: Tensor | slice, adv: Any, score: Tensor, hit: Tensor, candidates: int | None, hitting: Tensor
-    ) -> None:
-        """Judge the rows at `index`, some of whose candidates hit, and keep what is feasible."""
-        region, before = rows.take((self.region, self.ledger), index)
-        hitting = rows.take(hitting, index)
-        feasible, distance = region.feasible(adv), region.distance(adv).to(score.dtype)
-        found = hit & feasible
-        strayed = hit & ~feasible
-        score, distance = score.masked_fill(~found, float("-inf")), distance.masked_fill(~found, float("inf"))
-        if candidates is not None:
-            best = distance.argmin(1) if self._nearest else score.argmax(1)
-            adv, score, distance = rows.chosen((adv, score, distance), best)
-            found, strayed = found.any(1), strayed.any(1)
-        kept = hitting & found & (distance < before.distance if self._nearest else True)
+        self, index: Tensor | slice, adv: Any, score: Tensor, hit: Tensor, hitting: Tensor, kept: Tensor, pick: Any
+    ) -> tuple[Tensor, Any]:
+        """Judge the rows at `index`, some of whose candidates hit; say which rows to keep, and which candidate of each."""
         ledger = self.ledger
-        ledger.strayed = rows.written(ledger.strayed, index, before.strayed | hitting & strayed)
-        ledger.fooled = rows.written(ledger.fooled, index, before.fooled | kept)
-        ledger.score = rows.written(ledger.score, index, torch.where(kept, score, before.score))
-        ledger.distance = rows.written(ledger.distance, index, torch.where(kept, distance, before.distance))
-        ledger.adv = rows.written(ledger.adv, index, rows.where(kept, adv, before.adv))
+        region, adv, score, hit, hitting = rows.take((self.region.judging(), adv, score, hit, hitting), index)
+        score_before, distance_before = rows.take((ledger.score, ledger.distance), index)
+        feasible, distance = region.feasible(adv), region.distance(adv).to(score.dtype)
+        found, strayed = hit & feasible, hit & ~feasible
+        score, distance = score.masked_fill(~found, float("-inf")), distance.masked_fill(~found, float("inf"))
+        if pick is not None:
+            best = distance.argmin(1) if self._nearest else score.argmax(1)
+            score, distance = rows.chosen((score, distance), best)
+            found, strayed = found.any(1), strayed.any(1)
+            pick = rows.written(pick, index, best)
+        won = hitting & found & (distance < distance_before if self._nearest else True)
+        ledger.strayed = ledger.strayed | rows.written(torch.zeros_like(kept), index, hitting & strayed)
+        ledger.score = rows.written(ledger.score, index, torch.where(won, score, score_before))
+        ledger.distance = rows.written(ledger.distance, index, torch.where(won, distance, distance_before))
+        won = rows.written(torch.zeros_like(kept), index, won)
+        ledger.fooled = ledger.fooled | won
         if not self._nearest:
             ledger.done |= ledger.fooled
+        return kept | won, pick
+
+    def _store(self, index: Tensor | slice, kept: Tensor, adv: Any) -> None:
+        """Keep `adv` for the rows of `kept`, which stand at `index`; where those are all, no row is copied."""
+        ledger = self.ledger
+        if isinstance(index, slice) and kept.device.type == "cpu":
+            ledger.adv, self._owned = adv, False  # attacks never alter what they have handed over
+            return
+        if not self._owned:
+            ledger.adv, self._owned = rows.copied(ledger.adv), True
+        if isinstance(index, slice):
+            rows.put_where_(ledger.adv, kept, adv)
+        else:
+            rows.put_(ledger.adv, index, rows.take(adv, index))
 
     def _check_first(self, output: Tensor) -> None:
         """What the first answers tell: whether labels fit the classes, and whether logits look like probabilities."""
@@ -396,14 +416,18 @@ class Oracle:
 
     def _sound(self, grad: Tensor, mask: Tensor) -> Tensor:
         """Count gradients of `mask` (A,) or (A, K) that are zero or not finite, and put 0 where they are not finite."""
-        peak = torch.linalg.vector_norm(grad.flatten(mask.dim()), float("inf"), dim=-1)
-        finite = torch.isfinite(peak)
         self.signals.gradient_rows += mask.sum()
-        self.signals.zero_gradients += ((peak == 0) & mask).sum()
-        self.signals.broken_gradients += (~finite & mask).sum()
-        if rows.settled(finite):
+        size = torch.linalg.vector_norm(
+            grad.flatten(mask.dim()), dim=-1
+        )  # one cheap pass over all, a second over the odd
+        index = rows.affected(((size == 0) | ~torch.isfinite(size)).reshape(len(mask), -1).any(1))
+        if index is None:
             return grad
-        return torch.where(torch.isfinite(grad), grad, 0.0)
+        odd, mask = rows.take((grad, mask), index)
+        peak = odd.abs().flatten(mask.dim()).amax(-1)
+        self.signals.zero_gradients += ((peak == 0) & mask).sum()
+        self.signals.broken_gradients += (~torch.isfinite(peak) & mask).sum()
+        return rows.written(grad, index, torch.where(torch.isfinite(odd), odd, 0.0))
 
 
 def answered(target: Target, answer: Any, length: int) -> Tensor:

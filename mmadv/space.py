@@ -50,6 +50,10 @@ class Region(Protocol):
         """(A,) or (A, K) bool, judged from nothing but `adv` and the clean input."""
         ...
 
+    def judging(self) -> Region:
+        """The same region with no more than `feasible` and `distance` need, so that taking rows of it is cheap."""
+        ...
+
 
 class Space(Protocol):
     """The frozen description of inputs and feasible perturbations."""
@@ -163,11 +167,15 @@ class BallRegion:
 
     def feasible(self, adv: Tensor) -> Tensor:
         low, high = self.box
-        inside = self._flat((adv >= low) & (adv <= high)).all(-1)
-        length = self._flat(self.x).shape[-1]
-        limit = self.eps + norms.slack(self.norm, length, adv.dtype)
+        flat = self._flat(adv)
+        inside = (flat.amin(-1) >= low) & (flat.amax(-1) <= high)  # NaN fails both
+        limit = self.eps + norms.slack(self.norm, flat.shape[-1], adv.dtype)
         distance = self.distance(adv)
         return inside & (distance <= (limit if distance.dim() == 1 else limit.unsqueeze(1)))
+
+    def judging(self) -> BallRegion:
+        low, high = self.box
+        return dataclasses.replace(self, lower=low, upper=high)
 
 
 @dataclass(frozen=True)
@@ -217,14 +225,13 @@ class BallSpace:
             InputError: a row of x outside the box, or not finite.
         """
         low, high = torch.as_tensor(self.low).to(x), torch.as_tensor(self.high).to(x)
-        # Written so that NaN fails it.
-        bad = ~((x >= low) & (x <= high)).flatten(1).all(1)
-        if bool(bad.any()):
+        # One pass for the whole batch; written so that NaN fails it.
+        if x.numel() and not bool((x.amin() >= low) & (x.amax() <= high)):
+            bad = ~((x >= low) & (x <= high)).flatten(1).all(1)
             row = int(bad.nonzero()[0, 0])
-            values = x[row]
             raise InputError(
                 f"{int(bad.sum())} of {len(x)} inputs leave [{self.low:g}, {self.high:g}] or hold NaN",
-                where=f"row {row}: minimum {values.min():g}, maximum {values.max():g}",
+                where=f"row {row}: minimum {x[row].min():g}, maximum {x[row].max():g}",
                 fix=f"scale the inputs to [{self.low:g}, {self.high:g}]; put the victim's own normalisation into the target",
             )
         radii = torch.full((len(x),), self.eps, dtype=x.dtype, device=x.device) if eps is None else eps.to(x)

@@ -204,7 +204,7 @@ def shift_and_scale(trial: Trial) -> None:
             trial.run(
                 stage._replace(victim=Altered(stage.victim, after=after)),
                 radius,
-                steps=trial.steps(200 if trial.few == 12 else 12),
+                steps=trial.some,
             ).success.sum()
         )
 
@@ -317,7 +317,7 @@ def honest(trial: Trial) -> None:
     radius = 1.5 * trial.ratio * stage.radius
     targets = 1 - stage.y
     try:
-        result = trial.run(stage, radius, steps=trial.steps(200 if trial.few == 12 else 12), targets=targets)
+        result = trial.run(stage, radius, steps=trial.some, targets=targets)
     except ParameterError:
         pass  # a goal that the attack refuses by name
     else:
@@ -363,7 +363,8 @@ def strong(trial: Trial) -> None:
         trial.need(counts == sorted(counts), f"with more steps it fools fewer: {counts}")
     if trial.attack.access == Access.GRADIENT:
         stage = kit.crowd(words)
-        found, once = trial.run(stage, stage.radius).success, kit.single_step(stage, stage.radius, words)
+        radius = trial.ratio * stage.radius
+        found, once = trial.run(stage, radius).success, kit.single_step(stage, stage.radius, words)
         trial.need(
             int(found.sum()) >= int(once.sum()),
             f"it fools {int(found.sum())} rows, and a single step fools {int(once.sum())}",

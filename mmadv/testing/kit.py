@@ -71,10 +71,6 @@ class Kit:
         """Inputs at the very ends of their range, all of whom can be fooled within the radius."""
         return victims.corners(words["norm"], self.rows, self.shape)
 
-    def nearest(self, stage: Stage, words: Words) -> Tensor:
-        """(B,) a lower bound on the distance of each row's nearest adversarial on a stage of this kit's own `duel`."""
-        return stage.victim.nearest(stage.x, stage.y, words["norm"])
-
     def distance(self, adv: Tensor, x: Tensor, words: Words) -> np.ndarray:
         """(B,) in float64, computed without mmadv."""
         delta = np.abs(adv.detach().double().numpy() - x.detach().double().numpy()).reshape(len(x), -1)
@@ -96,6 +92,14 @@ class Kit:
         if self.levels is None:
             return adv
         return torch.from_numpy(np.rint(adv.double().numpy() * self.levels) / self.levels).to(adv.dtype)
+
+    def ratio(self, attack: Attack, words: Words) -> float:
+        """How near to the optimum an attack is to come: its own `ratio` if it states one, else what its access allows.
+
+        Few attacks follow the one steepest entry that is the optimum in L1, and none is asked to.
+        """
+        usual = {Access.GRADIENT: 1.1, Access.SCORE: 3.0, Access.DECISION: 5.0}[attack.access]
+        return getattr(attack, "ratio", usual * (1.25 if words.get("norm") == "l1" else 1.0))
 
     def single_step(self, stage: Stage, radius: float, words: Words) -> Tensor:
         """(B,) bool: whether one step of steepest ascent of the margin, clipped to the box, fools the victim."""
@@ -156,7 +160,8 @@ class Trial:
         kind: its modality.
         single_step: whether it takes no number of steps.
         few: a number of steps that keeps a check quick, None for a single step.
-        ratio: how near to the optimum it promises to come: its own `ratio`, or 1.1, 2 and 4 with gradients, scores and decisions.
+        some: a number of steps that leaves time to fool easy victims.
+        ratio: how near to the optimum it is to come.
 
     Example:
         >>> trial = Trial(Case("image.fgsm", {"norm": "linf"}))
@@ -175,9 +180,8 @@ class Trial:
         self.maker = record.resolve()
         self.attack: Attack = self.maker(**case.words)
         self.single_step = self.attack.single_step
-        self.few = None if self.single_step else min(self.attack.steps, 12)
-        usual = {Access.GRADIENT: 1.1, Access.SCORE: 2.0, Access.DECISION: 4.0}
-        self.ratio: float = getattr(self.attack, "ratio", usual[self.attack.access])
+        self.few, self.some = (self.steps(min(self.attack.steps, most)) for most in (12, 250))
+        self.ratio = self.kit.ratio(self.attack, case.space)
 
     # --- running -----------------------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ class Bent(nn.Module):
 
 
 def crowd(norm: str, rows: int = 8, shape: Sequence[int] = (16,), classes: int = 5, seed: int = 0) -> Stage:
-    """A non-linear, row-independent victim with rows at all distances; the radius is their median one, to first order.
+    """A non-linear, row-independent victim with rows at many distances; the radius is their median one, to first order.
 
     Example:
         >>> victim, x, y, radius = crowd("linf")
@@ -166,7 +166,7 @@ def crowd(norm: str, rows: int = 8, shape: Sequence[int] = (16,), classes: int =
     """
     generator = torch.Generator().manual_seed(seed)
     hidden, _, _ = linear_victim(rows, shape, classes=8, seed=seed)
-    x = 0.2 + 0.6 * torch.rand(rows, *shape, generator=generator)
+    x = 0.2 + 0.6 * torch.rand(4 * rows, *shape, generator=generator)
     head = Linear(4 * torch.randn(classes, 8, generator=generator), torch.zeros(classes))
     victim = Bent(hidden, head)
     with torch.no_grad():
@@ -175,8 +175,9 @@ def crowd(norm: str, rows: int = 8, shape: Sequence[int] = (16,), classes: int =
     top = victim(inputs).topk(2, dim=1)
     lead = top.values[:, 0] - top.values[:, 1]
     slope = torch.autograd.grad(lead.sum(), inputs)[0].flatten(1)
-    radius = (lead.detach() / torch.linalg.vector_norm(slope, DUAL[norm], dim=1)).median()
-    return Stage(victim, x, top.indices[:, 0], float(radius))
+    far = lead.detach() / torch.linalg.vector_norm(slope, DUAL[norm], dim=1)
+    kept = far.argsort()[-2 * rows :: 2].sort().values  # half of them stand on the boundary as good as
+    return Stage(victim, x[kept], top.indices[kept, 0], float(far[kept].quantile(0.5)))
 
 
 def corners(norm: str, rows: int = 6, shape: Sequence[int] = (16,), seed: int = 0) -> Stage:
