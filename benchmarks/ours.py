@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from peers import CW_ROUNDS
+import torch
+from peers import CW_ROUNDS, step_size
 from torch import Tensor, nn
 
 import mmadv
+from mmadv_image.attacks.pgd import PGD
 
 
 def _attack(name: str, **fixed: Any):
@@ -23,6 +25,13 @@ def _attack(name: str, **fixed: Any):
         return mmadv.attack(model, x, y, name, norm=norm, seed=seed, **fixed, **kw).adv
 
     return run
+
+
+def engine_pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, steps: int, **_: Any) -> Tensor:
+    """PGD by `solve` alone, without early stop: what the oracle and the ledger cost over a bare loop."""
+    threat = mmadv.ThreatModel(mmadv.BallSpace("linf", eps), budget=mmadv.Budget(steps=steps))
+    problem = mmadv.Problem(mmadv.ModuleTarget(model), threat, x, y, torch.arange(len(x)))
+    return mmadv.solve(problem, PGD(lr=step_size(eps, steps) / eps, random_start=False), early_stop=False).adv
 
 
 pgd = _attack("image.pgd")

@@ -9,10 +9,12 @@ from torch.nn import functional as F
 from . import CW_CONST, CW_LR, CW_ROUNDS, step_size
 
 
-def pgd_linf(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, steps: int, **_: object) -> Tensor:
+def pgd_linf(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, steps: int, random_start: bool = True, **_: object
+) -> Tensor:
     """The ten lines that the cost figures are ratios to, as one first writes them."""
     step = step_size(eps, steps)
-    delta = torch.empty_like(x).uniform_(-eps, eps)
+    delta = torch.empty_like(x).uniform_(-eps, eps) if random_start else torch.zeros_like(x)
     for _ in range(steps):
         delta.requires_grad_()
         loss = F.cross_entropy(model(x + delta), y)
@@ -22,10 +24,12 @@ def pgd_linf(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, steps: int, 
     return x + delta
 
 
-def pgd_linf_in_place(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, steps: int, **_: object) -> Tensor:
+def pgd_linf_in_place(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, steps: int, random_start: bool = True, **_: object
+) -> Tensor:
     """The same ten lines without a new tensor for every operation: half the time where the victim costs nothing."""
     step = step_size(eps, steps)
-    delta = torch.empty_like(x).uniform_(-eps, eps)
+    delta = torch.empty_like(x).uniform_(-eps, eps) if random_start else torch.zeros_like(x)
     for _ in range(steps):
         delta.requires_grad_()
         loss = F.cross_entropy(model(x + delta), y)

@@ -297,7 +297,7 @@ def honest(trial: Trial) -> None:
 
     def agrees(result: Result, part: Stage, fooled: Callable[[Tensor], Tensor], radius: float) -> None:
         labels = right(part.victim, result.adv)
-        within = torch.from_numpy(kit.distance(result.adv, part.x, words) <= radius * (1 + 1e-6) + kit.rounding(words))
+        within = kit.distance(result.adv, part.x, words) <= radius * (1 + 1e-6) + kit.rounding(words)
         there = fooled(labels) & within
         trial.need(
             [

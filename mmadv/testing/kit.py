@@ -30,6 +30,9 @@ from mmadv.threat import ThreatModel
 
 Words = Mapping[str, Any]
 
+RATIOS = {Access.GRADIENT: 1.1, Access.SCORE: 3.0, Access.DECISION: 5.0}
+"""How many times as far as the nearest adversarial an attack may have to go on a linear victim, by what it sees."""
+
 
 @dataclass(frozen=True)
 class Kit:
@@ -71,35 +74,27 @@ class Kit:
         """Inputs at the very ends of their range, all of whom can be fooled within the radius."""
         return victims.corners(words["norm"], self.rows, self.shape)
 
-    def distance(self, adv: Tensor, x: Tensor, words: Words) -> np.ndarray:
+    def distance(self, adv: Tensor, x: Tensor, words: Words) -> Tensor:
         """(B,) in float64, computed without mmadv."""
         delta = np.abs(adv.detach().double().numpy() - x.detach().double().numpy()).reshape(len(x), -1)
         by_norm = {"linf": lambda d: d.max(1), "l2": lambda d: np.sqrt((d * d).sum(1)), "l1": lambda d: d.sum(1)}
-        return by_norm[words["norm"]](delta)
+        return torch.from_numpy(by_norm[words["norm"]](delta))
 
     def rounding(self, words: Words) -> float:
         """How far float32 rounding of each entry can carry a distance."""
         n = float(np.prod(self.shape))
         return 2 * 2.0**-23 * {"linf": 1.0, "l2": n**0.5, "l1": n}[words["norm"]]
 
-    def inside(self, adv: Tensor) -> np.ndarray:
+    def inside(self, adv: Tensor) -> Tensor:
         """(B,) bool: finite and in the box."""
         flat = adv.detach().double().numpy().reshape(len(adv), -1)
-        return np.asarray((flat >= 0).all(1) & (flat <= 1).all(1))
+        return torch.from_numpy((flat >= 0).all(1) & (flat <= 1).all(1))
 
     def stored(self, adv: Tensor) -> Tensor:
         """What comes back from storage, computed without mmadv."""
         if self.levels is None:
             return adv
         return torch.from_numpy(np.rint(adv.double().numpy() * self.levels) / self.levels).to(adv.dtype)
-
-    def ratio(self, attack: Attack, words: Words) -> float:
-        """How near to the optimum an attack is to come: its own `ratio` if it states one, else what its access allows.
-
-        Few attacks follow the one steepest entry that is the optimum in L1, and none is asked to.
-        """
-        usual = {Access.GRADIENT: 1.1, Access.SCORE: 3.0, Access.DECISION: 5.0}[attack.access]
-        return getattr(attack, "ratio", usual * (1.25 if words.get("norm") == "l1" else 1.0))
 
     def single_step(self, stage: Stage, radius: float, words: Words) -> Tensor:
         """(B,) bool: whether one step of steepest ascent of the margin, clipped to the box, fools the victim."""
@@ -161,7 +156,7 @@ class Trial:
         single_step: whether it takes no number of steps.
         few: a number of steps that keeps a check quick, None for a single step.
         some: a number of steps that leaves time to fool easy victims.
-        ratio: how near to the optimum it is to come.
+        ratio: how near to the optimum it is to come: its own `ratio` if it states one, else that of `RATIOS`.
 
     Example:
         >>> trial = Trial(Case("image.fgsm", {"norm": "linf"}))
@@ -181,7 +176,7 @@ class Trial:
         self.attack: Attack = self.maker(**case.words)
         self.single_step = self.attack.single_step
         self.few, self.some = (self.steps(min(self.attack.steps, most)) for most in (12, 250))
-        self.ratio = self.kit.ratio(self.attack, case.space)
+        self.ratio: float = getattr(self.attack, "ratio", RATIOS[self.attack.access])
 
     # --- running -----------------------------------------------------------------------------------
 
