@@ -222,11 +222,12 @@ def attack(
 def verify(ctx: typer.Context, run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Judge every recorded success once more from what is on disk; exit 1 when something is not as recorded."""
     from mmadv.audit import Audit
+    from mmadv.verify import verify as judge_again
 
     made = Audit.of_folder(run, host_of(ctx))
     console, wrong = Console(), 0
     with _progress(console) as progress:
-        for line in made.verify(progress):
+        for line in judge_again(made, progress):
             wrong += 1
             console.print(Text(line, style="red"), soft_wrap=True)
     if wrong:

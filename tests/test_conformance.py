@@ -58,15 +58,6 @@ class Widening(Sound):
         return region.x
 
 
-class Writing(Sound):
-    """Law 1: writes to what it has handed over, after the engine judged and kept it."""
-
-    def step(self, adv, oracle):
-        following = super().step(adv, oracle)
-        oracle.ledger.adv.add_(oracle.region.eps.reshape(-1, 1, 1, 1) * 0.5 * (oracle.ledger.adv > oracle.region.x)).clamp_(0, 1)
-        return following
-
-
 class Bypassing(Sound):
     """Law 2: asks the victim behind the oracle's back."""
 
@@ -100,11 +91,11 @@ class Coupled(Sound):
         return region.project(region.x + 0.1 * region.eps.reshape(-1, 1, 1, 1) * (torch.rand_like(region.x) - 0.5))
 
 
-class Stopping(Sound):
-    """Law 4: stops stepping once most of the batch is fooled."""
+class Crowded(Sound):
+    """Law 4: steps by how many rows are left."""
 
     def length(self, oracle):
-        return 0.3 if oracle.ledger.fooled.float().mean() < 0.5 or len(oracle.y) == 1 else 0.1
+        return 0.2 + 0.01 * len(oracle.y)
 
 
 class Underflowing(Sound):
@@ -169,7 +160,7 @@ class Mislabelling(Sound):
     """Law 10: changes the labels that what was stored is judged by."""
 
     def init(self, oracle):
-        oracle.problem.y = torch.full_like(oracle.problem.y, -1)
+        oracle.problem.y = (oracle.problem.y + 1) % 2
         return oracle.region.x
 
 
@@ -195,10 +186,10 @@ class Fixed(Sound):
 
 
 BROKEN = {
-    "feasible": [Widening, Writing],
+    "feasible": [Widening],
     "counted": [Bypassing],
     "unmoved": [Polluting, Hooking],
-    "independent": [Coupled, Stopping],
+    "independent": [Coupled, Crowded],
     "shift_and_scale": [Underflowing],
     "edges": [Stuck, Single],
     "honest": [Crediting, Hiding],

@@ -18,6 +18,7 @@ from mmadv.audit import Audit
 from mmadv.errors import MmadvError, RunError, SpecError
 from mmadv.host import Host
 from mmadv.spec import parse
+from mmadv.verify import verify
 
 HERE = Path(__file__).parent
 SPEC = """
@@ -71,7 +72,9 @@ def finished(tmp_path_factory, host):
 
 def records(out, host):
     made = Audit.of_folder(out, host)
-    found = [{**r, "campaign": u.campaign, "attack": u.attack} for u in made.units() for r in made.records(made.place(u))]
+    found = [
+        {**r, "campaign": u.campaign, "attack": u.attack} for u in made.units() for r in made.records(made.place(u))
+    ]
     for record in found:
         record.pop("row")  # its number within the shard
     return sorted(found, key=lambda r: (r["campaign"], r["attack"], r["key"], r["eps"] or 0))
@@ -89,7 +92,9 @@ def test_a_run_tells_the_same_story_everywhere(finished, host):
     assert all(w <= a["curve"][i]["robust"]["hits"] for a in linf["attacks"] for i, w in enumerate(worst))
     assert 0 < worst[1] < worst[0] <= 20, "this spec is meant to show a slope"
     assert len(list(out.glob("shards/linf/image.pgd/*/files/*.png"))) == sum(
-        r["success"] and r["origin_eps"] == r["eps"] for r in records(out, host) if r["campaign"] == 0 and r["attack"] == 1
+        r["success"] and r["origin_eps"] == r["eps"]
+        for r in records(out, host)
+        if r["campaign"] == 0 and r["attack"] == 1
     )
 
 
@@ -125,14 +130,21 @@ def test_a_run_killed_at_ten_random_moments_equals_one_never_killed(host, tmp_pa
     env = {**os.environ, "PYTHONPATH": str(HERE), "ROW_VICTIM_DELAY": "0.004", "OMP_NUM_THREADS": "1"}
     reached = []
     for _ in range(10):
-        process = subprocess.Popen([sys.executable, "-c", code, str(spec), str(out)], env=env, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(spec), str(out)], env=env, stdout=subprocess.PIPE, text=True
+        )
         process.stdout.readline()  # it works on its first open unit
         time.sleep(dice.uniform(0.0, 0.5))
         process.send_signal(signal.SIGKILL)
         reached.append(process.communicate()[0].split()[-1:])
     units = list(out.glob("shards/*/*/[0-9]*"))
     assert 0 < len(units) < len(Audit(parse(text()), out, host).units()), f"killed too early or too late: {reached}"
-    resumed = subprocess.run([sys.executable, "-c", code, str(spec), str(out)], env={**env, "ROW_VICTIM_DELAY": "0"}, capture_output=True, text=True)
+    resumed = subprocess.run(
+        [sys.executable, "-c", code, str(spec), str(out)],
+        env={**env, "ROW_VICTIM_DELAY": "0"},
+        capture_output=True,
+        text=True,
+    )
     assert resumed.returncode == 0, resumed.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert summary["digest"] == whole["digest"]
@@ -144,7 +156,7 @@ def test_a_run_killed_at_ten_random_moments_equals_one_never_killed(host, tmp_pa
 def test_verify_passes_on_a_fresh_run_and_names_an_altered_record(finished, host, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(finished[0], out)
-    assert list(Audit.of_folder(out, host).verify()) == []
+    assert list(verify(Audit.of_folder(out, host))) == []
     place = out / "shards/linf/image.pgd/0001"
     tensors = load_file(place / "adv.safetensors")
     row = sorted(tensors)[0]
@@ -153,7 +165,7 @@ def test_verify_passes_on_a_fresh_run_and_names_an_altered_record(finished, host
     assert at > 0
     raw[at] ^= 1
     (place / "adv.safetensors").write_bytes(raw)
-    findings = list(Audit.of_folder(out, host).verify())
+    findings = list(verify(Audit.of_folder(out, host)))
     assert any("adv.safetensors changed" in line for line in findings)
     named = [line for line in findings if "stored adversarial was altered" in line]
     assert len(named) == 1
@@ -170,11 +182,11 @@ def test_verify_judges_again_and_does_not_believe_hashes(finished, host, tmp_pat
     row = sorted(tensors)[0]
     tensors[row] = made.stages[0].examples(0).x[int(row)].clone()
     save_file(tensors, place / "adv.safetensors")
-    findings = list(made.verify())
+    findings = list(verify(made))
     assert any(f"record {int(row)} " in line and "does not fool the target" in line for line in findings)
     tensors[row] = torch.rand_like(tensors[row])
     save_file(tensors, place / "adv.safetensors")
-    assert any(f"record {int(row)} " in line and "breaks the constraints" in line for line in made.verify())
+    assert any(f"record {int(row)} " in line and "breaks the constraints" in line for line in verify(made))
 
 
 @pytest.mark.parametrize("name", ["records.parquet", "adv.safetensors"])
@@ -186,7 +198,7 @@ def test_a_corrupt_shard_is_named_and_the_rest_kept(finished, host, tmp_path, na
     with pytest.raises(RunError, match="corrupt") as caught:
         run(out, host)
     assert str(damaged) in caught.value.where
-    assert any(name in line for line in Audit.of_folder(out, host).verify())
+    assert any(name in line for line in verify(Audit.of_folder(out, host)))
     shutil.rmtree(damaged)
     assert run(out, host)["digest"] == finished[1]["digest"]
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mmadv import api, rows
 from mmadv.access import Access
+from mmadv.alarms import Alarm, Trust, verdict
 from mmadv.errors import ParameterError
 from mmadv.ledger import Status
 from mmadv.protocol import Attack
@@ -68,16 +69,15 @@ def feasible(trial: Trial) -> None:
         )
         trial.need(kit.inside(result.adv), "the adversarial is outside of the box, or not finite")
         distance = kit.distance(result.adv, stage.x, words)
-        bound = (result.success if trial.attack.keeps == "nearest" else torch.ones_like(result.success)).numpy()
-        limit = radius * (1 + 1e-6) + slack
+        bound = result.success if trial.attack.keeps == "nearest" else torch.ones_like(result.success)
+        furthest = float(distance.where(bound, 0.0).amax())
         trial.need(
-            ~bound | (distance <= limit),
-            f"the adversarial is further than the radius {radius:.6g}, at up to {distance[bound].max(initial=0):.6g}",
+            ~bound | (distance <= radius * (1 + 1e-6) + slack),
+            f"the adversarial is further than the radius {radius:.6g}, at up to {furthest:.6g}",
         )
-        told = result.distance.double().numpy()
-        known = np.isfinite(told)
+        told = result.distance.double()
         trial.need(
-            ~known | (np.abs(told - distance) <= 1e-5 * distance + slack),
+            told.isinf() | ((told - distance).abs() <= 1e-5 * distance + slack),
             "the distance that was reported is not that of the adversarial",
         )
     stage = kit.duel(words)
@@ -296,9 +296,9 @@ def honest(trial: Trial) -> None:
     )
 
     def agrees(result: Result, part: Stage, fooled: Callable[[Tensor], Tensor], radius: float) -> None:
-        labels = right(part.victim, result.adv)
-        within = kit.distance(result.adv, part.x, words) <= radius * (1 + 1e-6) + kit.rounding(words)
-        there = fooled(labels) & within
+        there = fooled(right(part.victim, result.adv))
+        if trial.attack.keeps == "nearest":  # it also gives adversarials beyond the radius, which are no success
+            there &= kit.distance(result.adv, part.x, words) <= radius * (1 + 1e-6) + kit.rounding(words)
         trial.need(
             [
                 (status == Status.FOOLED) == bool(told)
@@ -376,18 +376,21 @@ def no_false_comfort(trial: Trial) -> None:
     """Victims that mask gradients, answer at random, in probabilities or NaN raise their alarm; a sound victim raises none."""
     stage = trial.kit.crowd(trial.case.space)
 
+    def raised(victim: nn.Module, y: Tensor) -> tuple[Alarm, ...]:
+        return trial.run(stage._replace(victim=victim, y=y), stage.radius, steps=trial.few).alarms
+
     def expect(code: str, victim: nn.Module) -> None:
-        part = stage._replace(victim=victim, y=right(victim, stage.x) if code != "non_finite_outputs" else stage.y)
-        alarms = {alarm.code: alarm for alarm in trial.run(part, stage.radius, steps=trial.few).alarms}
-        trial.need(code in alarms, f"no alarm {code!r}; raised: {', '.join(alarms) or 'none'}")
+        codes = [alarm.code for alarm in raised(victim, right(victim, stage.x))]
+        trial.need(code in codes, f"no alarm {code!r}; raised: {', '.join(codes) or 'none'}")
 
     expect("randomised", victims.noisy(stage.victim))
     expect("probabilities_as_logits", victims.probable(stage.victim))
-    expect("non_finite_outputs", victims.silent(stage.victim))
     if trial.attack.access == Access.GRADIENT:
         expect("zero_gradients", victims.masked(stage.victim))
-    raised = [alarm.code for alarm in trial.run(stage, stage.radius, steps=trial.few).alarms]
-    trial.need(not raised, f"a sound victim raises the alarm {', '.join(raised)}")
+    told = verdict(raised(victims.silent(stage.victim), stage.y))
+    trial.need(told == Trust.INVALID, f"the victim answers NaN, and the verdict is {told.value}")
+    false = [alarm.code for alarm in raised(stage.victim, stage.y)]
+    trial.need(not false, f"a sound victim raises the alarm {', '.join(false)}")
 
 
 @law(10)

@@ -1,0 +1,173 @@
+"""A campaign with its plugins, victim and data resolved from a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pkgutil import resolve_name
+from typing import Any
+
+from mmadv import api
+from mmadv.access import Access
+from mmadv.budget import Budget
+from mmadv.catalog import Catalog, build
+from mmadv.errors import MmadvError, ParameterError, SpecError
+from mmadv.goals import Targeted, Untargeted
+from mmadv.modality import Modality
+from mmadv.protocol import Attack
+from mmadv.source import Examples, Source
+from mmadv.spec import AttackEntry, Campaign, Spec
+from mmadv.target import Target
+from mmadv.threat import Problem, ThreatModel
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One shard of examples under one attack of one campaign."""
+
+    campaign: int
+    attack: int
+    shard: int
+
+
+class Stage:
+    """A campaign with its plugins, victim and data resolved.
+
+    Args:
+        spec: the audit.
+        number: of the campaign.
+        catalog: of plugins.
+
+    Raises:
+        SpecError: with file and line, whatever the plugins refuse.
+    """
+
+    def __init__(self, spec: Spec, number: int, catalog: Catalog) -> None:
+        self.spec, self.number, self.catalog = spec, number, catalog
+        self.campaign: Campaign = spec.campaigns[number]
+        path = ("campaigns", number)
+        with located(spec, *path, "modality"):
+            self.kind: Modality = catalog.modality(self.campaign.modality).resolve()()
+        self.attacks: list[Attack] = []
+        for index, entry in enumerate(self.campaign.attacks):
+            with located(spec, *path, "attacks", index):
+                self.attacks.append(self._attack(entry))
+        with located(spec, *path, "threat"):
+            threat = self.campaign.threat
+            self._space_words = api.sorted_out(threat.words, {"space": self.kind.space}, where="threat")["space"]
+            self.space(max(threat.eps, default=None))
+            if not threat.eps and any(attack.keeps == "hit" for attack in self.attacks):
+                raise ParameterError(
+                    "eps is missing", where="threat", fix="add eps: [ … ]; only minimum-norm attacks do without"
+                )
+
+    def _attack(self, entry: AttackEntry) -> Attack:
+        record = self.catalog.attack(entry.name)
+        if record.modality != self.campaign.modality:
+            raise ParameterError(
+                f"{entry.name} works on {record.modality}, and the campaign is {self.campaign.modality}",
+                where=entry.name,
+                fix="choose an attack of this modality",
+            )
+        attack: Attack = build(record, entry.words, where=entry.name)
+        if attack.single_step and entry.steps is not None:
+            raise ParameterError(
+                "steps is given, and this attack makes exactly one", where=entry.name, fix="leave steps out"
+            )
+        return attack
+
+    def space(self, eps: float | None) -> Any:
+        """The campaign's space at one ε."""
+        return self.kind.space(**self._space_words, **({} if eps is None else {"eps": eps}))
+
+    @cached_property
+    def target(self) -> Target:
+        """The victim, built on first use."""
+        entry = self.campaign.target
+        with located(self.spec, "campaigns", self.number, "target"):
+            victim: Any = resolve_name(entry.factory)(**entry.args) if entry.factory else entry.model
+            adapt = api.adapter(self.catalog, victim, self.kind)
+            target = adapt(**api.sorted_out(entry.words, {"target": adapt}, where="target")["target"])
+        wanted = self.campaign.threat.access
+        if wanted is not None and Access.of(wanted) > target.access:
+            where = self.spec.where("campaigns", self.number, "threat", "access")
+            raise SpecError(
+                f"access is {wanted}, and the target gives {target.access.name.lower()}",
+                where=where,
+                fix="grant what the target gives",
+            )
+        return target
+
+    @cached_property
+    def source(self) -> Source:
+        """The data, opened on first use."""
+        entry = self.campaign.data
+        with located(self.spec, "campaigns", self.number, "data"):
+            source: Source = (
+                resolve_name(entry.factory)(**entry.args) if entry.factory else self.kind.source(**entry.words)
+            )
+            if not len(source):
+                raise ParameterError("the data are empty", where=source.name, fix="name data with at least one example")
+        return source
+
+    @cached_property
+    def length(self) -> int:
+        """Examples of the campaign."""
+        return min(len(self.source), self.campaign.data.limit or len(self.source))
+
+    @property
+    def shards(self) -> int:
+        return -(-self.length // self.spec.shard_size)
+
+    def examples(self, shard: int) -> Examples:
+        """The examples of one shard."""
+        start = shard * self.spec.shard_size
+        return self.source.take(start, min(start + self.spec.shard_size, self.length))
+
+    def problem(self, examples: Examples, eps: float | None, attack: Attack, steps: int | None) -> Problem:
+        """Examples under the campaign's threat model at one ε."""
+        threat = self.campaign.threat
+        goal = Untargeted() if threat.targets is None else Targeted()
+        access = self.target.access if threat.access is None else Access.of(threat.access)
+        model = ThreatModel(self.space(eps), access, goal, Budget(steps, threat.queries, threat.gradients))
+        return api.make_problem(
+            self.kind,
+            self.target,
+            model,
+            examples.x,
+            examples.y,
+            ids=examples.ids,
+            targets=threat.targets,
+            seed=self.spec.seed,
+            eot=threat.eot,
+        )
+
+
+@contextmanager
+def located(spec: Spec, *path: str | int) -> Iterator[None]:
+    """Give an error that names no line of the spec the one that it comes from.
+
+    Raises:
+        SpecError: with file and line.
+    """
+    where = spec.where(*path)
+    factory = path[-1] in ("target", "data")
+    try:
+        yield
+    except SpecError:
+        raise
+    except MmadvError as error:
+        raise SpecError(
+            error.what, where=f"{where} ({error.where})" if error.where else where, fix=error.fix
+        ) from error
+    except (ImportError, AttributeError) as error:
+        if not factory:
+            raise
+        fix = "name it package.module:function, and install the package"
+        raise SpecError(f"the factory cannot be imported: {error}", where=where, fix=fix) from error
+    except TypeError as error:
+        if not factory:
+            raise
+        raise SpecError(f"the factory refuses its args: {error}", where=where, fix="mend args:") from error

@@ -1,0 +1,92 @@
+"""Verifying a run: every recorded success is judged once more from what is on disk (law 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmadv import api, rows
+from mmadv.audit import Audit, Progress
+from mmadv.errors import RunError
+from mmadv.runs import broken_files
+from mmadv.source import digest
+from mmadv.stage import Stage, Unit
+
+
+def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
+    """Judge every recorded success once more from what is on disk.
+
+    Args:
+        audit: of a run folder.
+        progress: told about each shard.
+
+    Yields:
+        One line for each thing that is not as recorded, naming the record.
+    """
+    before, now = audit.folder.manifest(), audit.facts()
+    for fact in ("targets", "data"):
+        for name, value in now[fact].items():  # type: ignore[attr-defined]
+            if before.get(fact, {}).get(name) != value:
+                yield f"{name}: the {fact} are not those of the run"
+    units = audit.units()
+    for done, unit in enumerate(units):
+        stage, place = audit.stages[unit.campaign], audit.place(unit)
+        name = str(place.relative_to(audit.folder.path / "shards"))
+        if progress is not None:
+            progress(done, len(units), name)
+        if not place.exists():
+            yield f"{name}: this shard is missing; run the audit again"
+            continue
+        yield from (f"{name}: {file} changed after it was written" for file in broken_files(place))
+        try:
+            yield from _judge_again(audit, unit, stage, place, name)
+        except RunError as error:
+            yield f"{name}: {error.what}"
+
+
+def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str) -> Iterator[str]:
+    records, advs, examples = audit.records(place), audit.adversarials(place), stage.examples(unit.shard)
+    attack, entry, label = (
+        stage.attacks[unit.attack],
+        stage.campaign.attacks[unit.attack],
+        stage.campaign.label(unit.attack),
+    )
+    for record in records:
+        if digest(rows.take(examples.x, slice(record["row"], record["row"] + 1))) != record["x_sha256"]:
+            yield f"{name}: record {record['row']} ({record['key']}): the clean input is not the one attacked"
+    own = [r for r in records if r["success"] and r["origin"] == label and r["origin_eps"] == r["eps"]]
+    for eps in dict.fromkeys(r["eps"] for r in own):
+        part = [r for r in own if r["eps"] == eps]
+        missing = [r for r in part if r["row"] not in advs]
+        yield from (f"{name}: record {r['row']} ({r['key']}): its adversarial is missing" for r in missing)
+        part = [r for r in part if r["row"] in advs]
+        if not part:
+            continue
+        index = torch.tensor([r["row"] for r in part])
+        problem = stage.problem(examples, eps, attack, entry.steps)
+        adv = torch.stack([advs[r["row"]] for r in part])
+        region = problem.threat.space.around(rows.detached(rows.take(examples.x, index), torch.device("cpu")))
+        feasible = region.feasible(adv)
+        hits, _ = api.judge(problem, adv, index)
+        read = torch.stack([_file(stage, place, r["row"]) for r in part])
+        stored, _ = api.judge(problem, read, index)
+        for at, record in enumerate(part):
+            who = f"{name}: record {record['row']} ({record['key']})"
+            if digest(adv[at]) != record["adv_sha256"]:
+                yield f"{who}: the stored adversarial was altered"
+            if not bool(feasible[at]):
+                yield f"{who}: the adversarial breaks the constraints"
+            if not bool(hits[at]):
+                yield f"{who}: the adversarial does not fool the target"
+            if bool(stored[at]) != record["stored_success"]:
+                yield f"{who}: the file in {place.name}/files was judged otherwise"
+
+
+def _file(stage: Stage, place: Path, row: int) -> Any:
+    found = list((place / "files").glob(f"{row:04d}.*"))
+    if not found:
+        raise RunError(f"record {row}: its file is missing", where=str(place))
+    return stage.kind.read(found[0])
