@@ -184,7 +184,7 @@ class Audit:
                     examples.y[open_rows],
                     [examples.keys[row] for row in open_rows.tolist()],
                 )
-                problem = stage.problem(part, eps, attack, entry.steps)
+                problem = stage.problem(part, eps, entry)
                 ledger, seen = api.run(problem, attack)
                 counts += seen
                 stored, decisions = self._stored(stage, problem, ledger, open_rows, place, eps, advs)

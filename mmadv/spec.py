@@ -67,10 +67,12 @@ class _Open(BaseModel):
 
 
 class AttackEntry(_Open):
-    """An attack by its qualified name; `steps` and the attack's own parameters beside it."""
+    """An attack by its qualified name; its budget, where it differs from the threat's, and its own parameters beside it."""
 
     name: str
     steps: int | None = Field(None, ge=1)
+    queries: int | None = Field(None, ge=1)
+    gradients: int | None = Field(None, ge=0)
 
 
 class TargetEntry(_Open):

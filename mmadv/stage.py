@@ -126,23 +126,20 @@ class Stage:
         start = shard * self.spec.shard_size
         return self.source.take(start, min(start + self.spec.shard_size, self.length))
 
-    def problem(self, examples: Examples, eps: float | None, attack: Attack, steps: int | None) -> Problem:
-        """Examples under the campaign's threat model at one ε."""
+    def problem(self, examples: Examples, eps: float | None, entry: AttackEntry) -> Problem:
+        """Examples under the campaign's threat model at one ε, with an attack's own budget."""
         threat = self.campaign.threat
         goal = Untargeted() if threat.targets is None else Targeted()
         access = self.target.access if threat.access is None else Access.of(threat.access)
-        model = ThreatModel(self.space(eps), access, goal, Budget(steps, threat.queries, threat.gradients))
-        return api.make_problem(
-            self.kind,
-            self.target,
-            model,
-            examples.x,
-            examples.y,
-            ids=examples.ids,
-            targets=threat.targets,
-            seed=self.spec.seed,
-            eot=threat.eot,
+        budget = Budget(
+            entry.steps,
+            entry.queries or threat.queries,
+            threat.gradients if entry.gradients is None else entry.gradients,
         )
+        return api.make_problem(
+            self.kind, self.target, ThreatModel(self.space(eps), access, goal, budget), examples.x, examples.y,
+            ids=examples.ids, targets=threat.targets, seed=self.spec.seed, eot=threat.eot,
+        )  # fmt: skip
 
 
 @contextmanager

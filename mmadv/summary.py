@@ -61,10 +61,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
             {
                 "label": campaign.label(index),
                 "name": campaign.attacks[index].name,
-                "parameters": {
-                    **campaign.attacks[index].words,
-                    **({"steps": campaign.attacks[index].steps} if campaign.attacks[index].steps else {}),
-                },
+                "parameters": campaign.attacks[index].model_dump(mode="json", exclude={"name"}, exclude_none=True),
                 "access": attack.access.name.lower(),
                 "keeps": attack.keeps,
                 "clean": _rate(rates(statuses, [False] * len(statuses))[0]),

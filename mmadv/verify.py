@@ -49,11 +49,7 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
 
 def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str) -> Iterator[str]:
     records, advs, examples = audit.records(place), audit.adversarials(place), stage.examples(unit.shard)
-    attack, entry, label = (
-        stage.attacks[unit.attack],
-        stage.campaign.attacks[unit.attack],
-        stage.campaign.label(unit.attack),
-    )
+    entry, label = stage.campaign.attacks[unit.attack], stage.campaign.label(unit.attack)
     for record in records:
         if digest(rows.take(examples.x, slice(record["row"], record["row"] + 1))) != record["x_sha256"]:
             yield f"{name}: record {record['row']} ({record['key']}): the clean input is not the one attacked"
@@ -66,7 +62,7 @@ def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str)
         if not part:
             continue
         index = torch.tensor([r["row"] for r in part])
-        problem = stage.problem(examples, eps, attack, entry.steps)
+        problem = stage.problem(examples, eps, entry)
         adv = torch.stack([advs[r["row"]] for r in part])
         region = problem.threat.space.around(rows.detached(rows.take(examples.x, index), torch.device("cpu")))
         feasible = region.feasible(adv)

@@ -204,7 +204,7 @@ BROKEN = {
 class Lossless(Images):
     """Law 10, broken by a modality: it says that storing loses nothing."""
 
-    name = "lossless"
+    name = "broken.lossless"
 
     def stored(self, rows):
         return rows
@@ -227,7 +227,7 @@ class Plugin:
     def mmadv_adapt_target(self, victim, modality):
         from mmadv_image.target import claim
 
-        return claim(victim, "image") if modality == "lossless" else None
+        return claim(victim, "image") if modality == "broken.lossless" else None
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +260,66 @@ def test_a_broken_attack_fails_the_check_of_its_law_and_no_other(law, attack, ho
     found = failures(name, host)
     assert set(found) == {law}, found
     assert f"({law}) is broken by {name}-linf: " in found[law]
+
+
+def test_a_modality_that_hides_what_storing_loses_fails_that_check_alone(host):
+    assert set(failures("broken.unstored", host)) == {"stored"}
+
+
+def test_an_attack_that_raises_breaks_the_law_with_its_own_words(host):
+    with pytest.raises(AssertionError, match=r"law 6 \(edges\) is broken by broken.single-linf: it raised RuntimeError: expected dtype") as caught:
+        LAWS["edges"](Trial(Case("broken.single", {"norm": "linf"}), host=host))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_cases_are_all_attacks_in_all_settings_but_for_norms_they_refuse(host):
+    found = [str(case) for case in cases("image", host=host, settings={"image.apgd": [{}, {"loss": "dlr"}]})]
+    assert {"image.pgd-linf", "image.pgd-l1", "image.cw-l2", "image.apgd-l2-loss=dlr", "broken.sound-linf"} <= set(found)
+    assert not {"image.cw-linf", "image.apgd-l1", "broken.sound-l2"} & set(found)
+    assert [case.name for case in cases("broken.lossless", host=host)] == ["broken.unstored"]
+
+
+def test_cases_say_what_is_wrong_with_an_attack_that_fits_nowhere(host):
+    with pytest.raises(ParameterError, match="linf only"):
+        cases("broken.lossless", host=host, kit=Kit(norms=("l2",)))
+    with pytest.raises(ParameterError, match=r"there is no attack 'image\.pdg'"):
+        cases("image", host=host, settings={"image.pdg": [{}]})
+    with pytest.raises(TypeError, match="lossy"):
+        cases("image", host=host, settings={"image.pgd": [{"lossy": 1}]})
+
+
+def test_a_kit_of_the_modality_is_taken(host, monkeypatch):
+    monkeypatch.setattr(Images, "kit", Kit(shape=(1, 4, 4)), raising=False)
+    assert Trial(Case("image.fgsm", {"norm": "linf"}), host=host).kit.shape == (1, 4, 4)
+    assert Trial(Case("image.fgsm", {"norm": "linf"}), Kit(), host).kit.shape == (3, 5, 4)
+
+
+def test_conformance_parametrises_by_law_and_case(host):
+    test = conformance("broken.lossless", host=host, laws=["stored", "counted"])
+    [mark] = test.pytestmark
+    assert [parameter.id for parameter in mark.args[1]] == ["stored-broken.unstored-linf", "counted-broken.unstored-linf"]
+    test("counted", Case("broken.unstored", {"norm": "linf"}))
+    with pytest.raises(AssertionError, match="law 10"):
+        test("stored", Case("broken.unstored", {"norm": "linf"}))
+
+
+def test_the_pytest_plugin_gives_three_lines_fixtures_and_a_filter(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "from mmadv.testing import conformance\n"
+        "test_laws = conformance('image', laws=['stored'])\n"
+        "def test_fixtures(mmadv_host, linear_victim):\n"
+        "    assert [plugin.name for plugin in mmadv_host('image', mine=object()).loaded] == ['image', 'mine']\n"
+        "    assert len(linear_victim(rows=3)[1]) == 3\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "error", "--mmadv-attack", "image.fgsm", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for kept in ("test_laws[stored-image.fgsm-linf] PASSED", "test_laws[stored-image.fgsm-l1] PASSED", "test_fixtures PASSED"):
+        assert kept in done.stdout
+    assert "image.pgd" not in done.stdout
+
+
+def test_the_pytest_plugin_does_not_import_torch():
+    code = "import sys, mmadv.testing.pytest_plugin; assert 'torch' not in sys.modules; import mmadv.testing; mmadv.testing.Nothing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "AttributeError: module 'mmadv.testing' has no attribute 'Nothing'" in done.stderr

@@ -35,7 +35,7 @@ campaigns:
       - image.fgsm
       - {{name: image.pgd, steps: 8, restarts: 2}}
       - {{name: image.apgd, steps: 10, loss: dlr}}
-      - {{name: image.square, steps: 30}}
+      - {{name: image.square, queries: 30}}
   - name: l2
     modality: image
     target: {{factory: "row_victims:{victim}"{batch}}}
