@@ -172,12 +172,13 @@ class ModuleTarget:
     def held(self) -> Iterator[None]:
         module = self.module
         self._refuse_training()
-        parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-        # Counting writes costs nothing, copying weights would: so buffers can be put back, weights only be missed.
-        versions = {name: tensor._version for name, tensor in {**parameters, **buffers}.items()}
-        kept = {name: buffer.clone() for name, buffer in buffers.items()}
-        modes = [(part, part.training) for part in module.modules()]
+        # Weights are too large to be copied, so writes to them are counted, and missed. Buffers are small and are put
+        # back whatever happened: batch normalisation writes to its own without being counted.
+        parameters = dict(module.named_parameters())
+        versions = {name: (id(tensor), tensor._version) for name, tensor in parameters.items()}
         wanted = [(parameter, parameter.requires_grad) for parameter in parameters.values()]
+        parts = [(part, part.training, dict(part._buffers)) for part in module.modules()]
+        kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
         try:
             for parameter in parameters.values():
                 parameter.requires_grad_(False)
@@ -185,14 +186,15 @@ class ModuleTarget:
         finally:
             for parameter, flag in wanted:
                 parameter.requires_grad_(flag)
-            for part, mode in modes:
+            for part, mode, buffers in parts:
                 part.training = mode
-            moved = [name for name, tensor in {**parameters, **buffers}.items() if tensor._version != versions[name]]
+                part._buffers.clear()
+                part._buffers.update(buffers)
             with torch.no_grad():
-                for name in moved:
-                    if name in kept:
-                        buffers[name].copy_(kept[name])
-            lost = [name for name in moved if name in parameters]
+                for buffer, before in kept:
+                    buffer.copy_(before)
+            after = {name: (id(tensor), tensor._version) for name, tensor in module.named_parameters()}
+            lost = [name for name in versions if after.get(name) != versions[name]]
             if lost:
                 raise VictimMovedError(
                     f"{len(lost)} weights were written to while the victim was attacked",

@@ -145,7 +145,9 @@ def unmoved(trial: Trial) -> None:
     """Victim, global generators and the caller's tensors are as they were, also after the victim raised."""
     words, kit = trial.case.space, trial.kit
     stage = kit.crowd(words)
-    victim = Normed(stage.victim, int(np.prod(kit.shape))) if isinstance(stage.x, Tensor) else stage.victim
+    victim = (
+        Normed(stage.victim, int(np.prod(kit.shape)), training=True) if isinstance(stage.x, Tensor) else stage.victim
+    )
     for position, parameter in enumerate(victim.parameters()):
         parameter.requires_grad_(position % 2 == 0)
         parameter.grad = torch.full_like(parameter, 0.5) if position % 2 else None

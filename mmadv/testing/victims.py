@@ -293,13 +293,18 @@ class Normed(nn.Module):
 
     def __init__(self, victim: nn.Module, features: int, training: bool = False) -> None:
         super().__init__()
-        self.norm, self.victim = nn.BatchNorm1d(features), victim
-        self.batch_statistics = training
+        self.norm, self.victim, self.moving = nn.BatchNorm1d(features), victim, training
+        self.register_buffer("asked", torch.tensor(0))
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        self.norm.training = self.batch_statistics
-        return self.victim(self.norm(x.flatten(1)).reshape(x.shape))
+        flat = x.flatten(1)
+        if not self.moving:
+            return self.victim(self.norm(flat).reshape(x.shape))
+        self.asked = self.asked + 1  # another tensor, where batch normalisation writes to its own
+        self.norm.train()
+        twice = self.norm(torch.cat([flat, flat]))  # it refuses a single row
+        return self.victim(twice[: len(x)].reshape(x.shape))
 
 
 class Failing(nn.Module):

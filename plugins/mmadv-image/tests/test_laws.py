@@ -2,4 +2,6 @@
 
 from mmadv.testing import conformance
 
-test_laws = conformance("image", settings={"image.apgd": [{}, {"loss": "dlr_targeted"}], "image.pgd": [{}, {"restarts": 3}]})
+test_laws = conformance(
+    "image", settings={"image.apgd": [{}, {"loss": "dlr_targeted"}], "image.pgd": [{}, {"restarts": 3}]}
+)

@@ -21,7 +21,7 @@ from torch import Tensor
 from mmadv import Attack, Oracle, losses, rows
 from mmadv.errors import ParameterError
 
-MOMENTUM, RHO = 0.75, 0.75
+MOMENTUM, RHO, TARGET_CLASSES = 0.75, 0.75, 9
 
 
 def checkpoints(steps: int) -> set[int]:
@@ -65,7 +65,7 @@ class APGD(Attack):
     Args:
         loss: `ce`, `dlr`, `margin` or `dlr_targeted`.
         restarts: random starts, one after the other, each only on rows still standing.
-        target_classes: how many classes `dlr_targeted` tries; fewer where the victim has fewer.
+        target_classes: how many classes `dlr_targeted` tries, 9 if not given; fewer where the victim has fewer.
 
     `steps` counts the iterations of one run; restarts and target classes multiply them.
 
@@ -76,7 +76,7 @@ class APGD(Attack):
 
     loss: str = "ce"
     restarts: int = 1
-    target_classes: int = 9
+    target_classes: int | None = None
 
     steps: ClassVar[int] = 100
 
@@ -85,8 +85,13 @@ class APGD(Attack):
         """Whether each run heads for a class of its own."""
         return self.loss == "dlr_targeted"
 
+    @property
+    def classes(self) -> int:
+        """How many classes `dlr_targeted` tries."""
+        return TARGET_CLASSES if self.target_classes is None else self.target_classes
+
     def iterations(self, steps: int) -> int:
-        return steps * self.restarts * (self.target_classes if self.targeted else 1)
+        return steps * self.restarts * (self.classes if self.targeted else 1)
 
     def check(self, oracle: Oracle) -> None:
         if oracle.region.norm not in ("linf", "l2"):
@@ -101,7 +106,13 @@ class APGD(Attack):
             raise ParameterError(
                 "dlr_targeted chooses its own classes", where="loss", fix="use loss='ce' together with targets"
             )
-        if self.restarts < 1 or self.target_classes < 1:
+        if self.target_classes is not None and not self.targeted:
+            raise ParameterError(
+                f"target_classes is given, and the loss {self.loss!r} heads for no class",
+                where="target_classes",
+                fix="leave it out, or use loss='dlr_targeted'",
+            )
+        if self.restarts < 1 or self.classes < 1:
             raise ParameterError(
                 "restarts and target_classes count from 1", where="APGD", fix="give whole numbers of at least 1"
             )
@@ -111,7 +122,7 @@ class APGD(Attack):
         if self.targeted:
             clean = oracle.evaluate(oracle.region.x).output
             losses.dlr_targeted(clean, oracle.y, oracle.y)  # refuses too few classes
-            classes = losses.others(clean, oracle.y).topk(min(self.target_classes, clean.shape[-1] - 1), dim=-1).indices
+            classes = losses.others(clean, oracle.y).topk(min(self.classes, clean.shape[-1] - 1), dim=-1).indices
         return self._start(oracle, classes, 0)
 
     def _start(self, oracle: Oracle, classes: Tensor | None, step: int) -> State:

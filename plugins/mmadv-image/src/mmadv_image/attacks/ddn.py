@@ -35,7 +35,7 @@ class DDN(Attack):
 
     Args:
         gamma: by which share a radius shrinks or grows.
-        initial_radius: of the first step.
+        initial_radius: of the first step; the paper's 1 suits small images, and few steps on large ones want less.
         loss: `ce`, `margin` or `dlr`.
 
     Example:
