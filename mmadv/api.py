@@ -84,8 +84,9 @@ def attack(
         0
     """
     catalog = Catalog(host or default_host())
-    kind, maker = _named(catalog, attack, modality)
-    adapt = adapter(catalog, model, kind)
+    modality, maker = _named(catalog, attack, modality)
+    kind: Modality = catalog.modality(modality).resolve()()
+    adapt = adapter(catalog, model, modality)
     groups: dict[str, Callable[..., Any]] = {"attack": maker, "space": kind.space, "target": adapt}
     given = sorted_out(words, groups, where=attack if isinstance(attack, str) else type(attack).__name__)
     chosen: Attack = maker(**given["attack"])
@@ -199,13 +200,11 @@ def result_of(kind: Modality, problem: Problem, ledger: Ledger, counts: alarms.C
     )  # fmt: skip
 
 
-def _named(catalog: Catalog, attack: str | Attack, modality: str | None) -> tuple[Modality, Callable[..., Attack]]:
-    """The modality, and what makes the attack from its own words."""
+def _named(catalog: Catalog, attack: str | Attack, modality: str | None) -> tuple[str, Callable[..., Attack]]:
+    """The qualified modality, and what makes the attack from its own words."""
     if isinstance(attack, str):
         record = catalog.attack(attack)
-        maker = record.resolve()
-        kind = catalog.modality(modality or record.modality).resolve()()
-        return kind, maker
+        return modality or record.modality, record.resolve()
     if modality is None:
         raise ParameterError(
             "modality is missing",
@@ -216,10 +215,10 @@ def _named(catalog: Catalog, attack: str | Attack, modality: str | None) -> tupl
     def itself() -> Attack:
         return attack
 
-    return catalog.modality(modality).resolve()(), itself
+    return modality, itself
 
 
-def adapter(catalog: Catalog, model: Any, kind: Modality) -> Callable[..., Target]:
+def adapter(catalog: Catalog, model: Any, modality: str) -> Callable[..., Target]:
     """What makes the target from its own words."""
     if isinstance(model, Target):
 
@@ -229,7 +228,7 @@ def adapter(catalog: Catalog, model: Any, kind: Modality) -> Callable[..., Targe
             return same
 
         return itself
-    return catalog.host.adapt(model, kind.name).factory
+    return catalog.host.adapt(model, modality).factory
 
 
 def sorted_out(words: dict[str, Any], groups: dict[str, Callable[..., Any]], where: str) -> dict[str, dict[str, Any]]:

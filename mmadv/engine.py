@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -75,18 +76,23 @@ def solve(
                 oracle.open()
             for step in range(attack.iterations(steps)):
                 if early_stop and step % every == 0:
-                    done = oracle.ledger.done
-                    alive = (~done).nonzero()[:, 0]
+                    oracle, state = _standing(oracle, state)
                     if observe is not None:
-                        observe(step, len(alive))
-                    if len(alive) < len(done):
-                        oracle, state = oracle.take(alive), take(state, alive)
-                    if not len(alive):
+                        observe(step, len(oracle.y))
+                    if not len(oracle.y):
                         return oracle.close()
                 state = attack.step(state, oracle)
+            oracle, state = _standing(oracle, state)  # the closing pass is for rows that it can still change
             last = attack.pending(state)
-            if last is not None:
+            if last is not None and len(oracle.y):
                 oracle.evaluate(last)
         except Exhausted:
             pass
         return oracle.close()
+
+
+def _standing(oracle: Oracle, state: Any) -> tuple[Oracle, Any]:
+    """The oracle and the state without finished rows; a host sync on an accelerator."""
+    done = oracle.ledger.done
+    alive = (~done).nonzero()[:, 0]
+    return (oracle, state) if len(alive) == len(done) else (oracle.take(alive), take(state, alive))

@@ -238,14 +238,14 @@ class Oracle:
         parts: list[tuple[Tensor, Any, Any]] = []
         start, total = 0, rows.count(adv)
         while start < total or not parts:
-            size = self.problem.target.batch_size or max(total, 1)
+            size = self.problem.target.batch_size or max(total * self.problem.eot, 1)
             part = slice(start, start + max(1, size // self.problem.eot))
             try:
                 parts.append(self._pass(*rows.take((adv, per_row), part), loss, grad))
             except torch.OutOfMemoryError:
                 if part.stop - part.start == 1:
                     raise
-                self.problem.target.batch_size = max(1, min(size, total) // 2)
+                self.problem.target.batch_size = max(1, min(size, total * self.problem.eot) // 2)
                 continue
             start = part.stop
         answer: list[Any] = [

@@ -88,7 +88,7 @@ class Stage:
         entry = self.campaign.target
         with located(self.spec, "campaigns", self.number, "target"):
             victim: Any = resolve_name(entry.factory)(**entry.args) if entry.factory else entry.model
-            adapt = api.adapter(self.catalog, victim, self.kind)
+            adapt = api.adapter(self.catalog, victim, self.campaign.modality)
             target = adapt(**api.sorted_out(entry.words, {"target": adapt}, where="target")["target"])
         wanted = self.campaign.threat.access
         if wanted is not None and Access.of(wanted) > target.access:

@@ -54,14 +54,18 @@ def rng_preserved(device: torch.device, seed: int | None = None) -> Iterator[Non
 
     Args:
         device: whose generator is kept too.
-        seed: what torch's are set to in between, so that a randomised victim can be replayed.
+        seed: what they are set to in between, so that a randomised victim can be replayed.
     """
     numpy = sys.modules.get("numpy")
     states = random.getstate(), numpy.random.get_state() if numpy else None
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
-            if seed is not None:  # not torch.manual_seed, which reaches generators that are not kept
+            if seed is not None:
+                random.seed(seed)
+                if numpy:
+                    numpy.random.seed(seed % 2**32)
+                # Not torch.manual_seed, which reaches generators that are not kept.
                 torch.default_generator.manual_seed(seed)
                 if devices:
                     torch.cuda.default_generators[device.index or 0].manual_seed(seed)

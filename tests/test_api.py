@@ -141,12 +141,19 @@ def test_one_minimum_norm_run_answers_every_radius():
     assert result.success.all()
     curve = result.robust_accuracy([0.0, 0.98 * stage.radius, 1.02 * stage.radius])
     assert [rate.hits for rate in curve] == [6, 6, 0]
-    assert mmadv.attack(stage.victim, stage.x, stage.y, "image.ddn", norm="l2", eps=0.98 * stage.radius).success.sum() == 0
+    assert (
+        mmadv.attack(stage.victim, stage.x, stage.y, "image.ddn", norm="l2", eps=0.98 * stage.radius).success.sum() == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("victim", "code"),
-    [(masked, "zero_gradients"), (noisy, "randomised"), (probable, "probabilities_as_logits"), (silent, "non_finite_outputs")],
+    [
+        (masked, "zero_gradients"),
+        (noisy, "randomised"),
+        (probable, "probabilities_as_logits"),
+        (silent, "non_finite_outputs"),
+    ],
 )
 def test_alarms_come_with_the_result(victim, code):
     result = mmadv.attack(victim(VICTIM), X, Y, "image.pgd", eps=0.01, steps=5)

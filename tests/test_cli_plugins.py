@@ -28,7 +28,9 @@ def site(tmp_path_factory):
 def python(site):
     """Run Python where only the fixture distributions are allowed, the real plugins left out."""
 
-    def run(*args, allowed=",".join(NAMES)):
+    every = ",".join(NAMES)
+
+    def run(*args, allowed=every):
         env = {**os.environ, "PYTHONPATH": str(site), "MMADV_PLUGINS": allowed, "COLUMNS": "200", "NO_COLOR": "1"}
         command = [sys.executable, "-W", "error", *args]
         return subprocess.run(command, env=env, cwd=site, capture_output=True, text=True, check=False)

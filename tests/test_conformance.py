@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 import pytest
@@ -117,7 +118,9 @@ class Single(Sound):
     """Law 6: can't work in float64."""
 
     def step(self, adv, oracle):
-        return torch.lerp(super().step(adv, oracle), torch.zeros((), dtype=torch.float32).expand_as(adv).contiguous(), 0.0)
+        return torch.lerp(
+            super().step(adv, oracle), torch.zeros((), dtype=torch.float32).expand_as(adv).contiguous(), 0.0
+        )
 
 
 class Crediting(Sound):
@@ -168,7 +171,7 @@ class Wayward(Sound):
     """Law 11: draws from a generator that no seed reaches."""
 
     def length(self, oracle):
-        return 0.29 + 0.02 * random.random()
+        return 0.29 + 0.02 * random.SystemRandom().random()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +222,7 @@ class Plugin:
 
     @hookimpl
     def mmadv_attacks(self):
-        for attack in [Sound, *sum(BROKEN.values(), [])]:
+        for attack in [Sound, *chain(*BROKEN.values())]:
             yield AttackSpec(name=attack.__name__.lower(), summary="", modality="image", factory=attack)
         yield AttackSpec(name="unstored", summary="", modality="broken.lossless", factory=Sound)
 
@@ -254,7 +257,10 @@ def test_the_sound_attack_breaks_no_law(host):
     assert failures("broken.sound", host) == {}
 
 
-@pytest.mark.parametrize(("law", "attack"), [pytest.param(law, attack, id=f"{law}-{attack.__name__}") for law, attacks in BROKEN.items() for attack in attacks])
+@pytest.mark.parametrize(
+    ("law", "attack"),
+    [pytest.param(law, attack, id=f"{law}-{attack.__name__}") for law, attacks in BROKEN.items() for attack in attacks],
+)
 def test_a_broken_attack_fails_the_check_of_its_law_and_no_other(law, attack, host):
     name = f"broken.{attack.__name__.lower()}"
     found = failures(name, host)
@@ -267,14 +273,18 @@ def test_a_modality_that_hides_what_storing_loses_fails_that_check_alone(host):
 
 
 def test_an_attack_that_raises_breaks_the_law_with_its_own_words(host):
-    with pytest.raises(AssertionError, match=r"law 6 \(edges\) is broken by broken.single-linf: it raised RuntimeError: expected dtype") as caught:
+    with pytest.raises(
+        AssertionError, match=r"law 6 \(edges\) is broken by broken.single-linf: it raised RuntimeError: expected dtype"
+    ) as caught:
         LAWS["edges"](Trial(Case("broken.single", {"norm": "linf"}), host=host))
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_cases_are_all_attacks_in_all_settings_but_for_norms_they_refuse(host):
     found = [str(case) for case in cases("image", host=host, settings={"image.apgd": [{}, {"loss": "dlr"}]})]
-    assert {"image.pgd-linf", "image.pgd-l1", "image.cw-l2", "image.apgd-l2-loss=dlr", "broken.sound-linf"} <= set(found)
+    assert {"image.pgd-linf", "image.pgd-l1", "image.cw-l2", "image.apgd-l2-loss=dlr", "broken.sound-linf"} <= set(
+        found
+    )
     assert not {"image.cw-linf", "image.apgd-l1", "broken.sound-l2"} & set(found)
     assert [case.name for case in cases("broken.lossless", host=host)] == ["broken.unstored"]
 
@@ -297,7 +307,10 @@ def test_a_kit_of_the_modality_is_taken(host, monkeypatch):
 def test_conformance_parametrises_by_law_and_case(host):
     test = conformance("broken.lossless", host=host, laws=["stored", "counted"])
     [mark] = test.pytestmark
-    assert [parameter.id for parameter in mark.args[1]] == ["stored-broken.unstored-linf", "counted-broken.unstored-linf"]
+    assert [parameter.id for parameter in mark.args[1]] == [
+        "stored-broken.unstored-linf",
+        "counted-broken.unstored-linf",
+    ]
     test("counted", Case("broken.unstored", {"norm": "linf"}))
     with pytest.raises(AssertionError, match="law 10"):
         test("stored", Case("broken.unstored", {"norm": "linf"}))
@@ -311,10 +324,26 @@ def test_the_pytest_plugin_gives_three_lines_fixtures_and_a_filter(tmp_path):
         "    assert [plugin.name for plugin in mmadv_host('image', mine=object()).loaded] == ['image', 'mine']\n"
         "    assert len(linear_victim(rows=3)[1]) == 3\n"
     )
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "error", "--mmadv-attack", "image.fgsm", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        "--mmadv-attack",
+        "image.fgsm",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    for kept in ("test_laws[stored-image.fgsm-linf] PASSED", "test_laws[stored-image.fgsm-l1] PASSED", "test_fixtures PASSED"):
+    for kept in (
+        "test_laws[stored-image.fgsm-linf] PASSED",
+        "test_laws[stored-image.fgsm-l1] PASSED",
+        "test_fixtures PASSED",
+    ):
         assert kept in done.stdout
     assert "image.pgd" not in done.stdout
 

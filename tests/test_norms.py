@@ -57,7 +57,13 @@ def test_projection_is_the_nearest_feasible_point(norm, case, seed):
         towards = ((delta - found) * (point * shrink[..., None] - found)).sum(-1)
         assert towards.max() <= 1e-9 * scale**2
     # So do its own neighbours on the boundary: moving mass between two entries must not help.
-    corners = np.stack([np.clip(np.eye(delta.shape[1])[axis] * side * 1e9, low, high) for axis in range(delta.shape[1]) for side in (-1, 1)])
+    corners = np.stack(
+        [
+            np.clip(np.eye(delta.shape[1])[axis] * side * 1e9, low, high)
+            for axis in range(delta.shape[1])
+            for side in (-1, 1)
+        ]
+    )
     length = size(corners, norm)
     corners = corners * np.minimum(1, np.divide(eps, length, out=np.ones_like(length), where=length > 0))[..., None]
     assert ((delta - found) * (corners - found)).sum(-1).max() <= 1e-9 * scale**2

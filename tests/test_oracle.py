@@ -8,7 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from mmadv import Access, Attack, BallSpace, Budget, CallableTarget, ModuleTarget, Problem, Status, Targeted, ThreatModel, Untargeted, losses
+from mmadv import (
+    Access,
+    Attack,
+    BallSpace,
+    Budget,
+    CallableTarget,
+    ModuleTarget,
+    Problem,
+    Status,
+    Targeted,
+    ThreatModel,
+    Untargeted,
+    losses,
+)
 from mmadv.errors import AccessError, AttackError, InputError, ParameterError, TargetError
 from mmadv.oracle import Exhausted, Oracle
 from mmadv.testing.victims import Altered, Counting, Failing, Linear, linear_victim, silent
@@ -27,7 +40,19 @@ class Needs(Attack):
     keeps: str = "hit"
 
 
-def problem(victim=VICTIM, x=X, y=Y, *, eps=1.0, norm="linf", access=Access.GRADIENT, goal=None, budget=None, target=None, **words):
+def problem(
+    victim=VICTIM,
+    x=X,
+    y=Y,
+    *,
+    eps=1.0,
+    norm="linf",
+    access=Access.GRADIENT,
+    goal=None,
+    budget=None,
+    target=None,
+    **words,
+):
     threat = ThreatModel(BallSpace(norm, eps), access, goal or Untargeted(), budget or Budget())
     return Problem(target or ModuleTarget(victim), threat, x, y, torch.arange(len(y)), **words)
 
@@ -215,7 +240,7 @@ def test_a_minimum_norm_search_keeps_the_nearest_and_is_judged_by_the_radius():
     ledger = asking.close()
     assert torch.allclose(ledger.distance.double(), 1.05 * NEAREST, rtol=1e-3)
     assert torch.equal(ledger.adv, towards(1.05))
-    assert torch.equal(ledger.fooled, 1.05 * NEAREST <= 1.2 * float(NEAREST.median()))
+    assert torch.equal(ledger.fooled, 1.2 * float(NEAREST.median()) >= 1.05 * NEAREST)
     assert ledger.queries.tolist() == [7] * 8
     never = oracle(keeps="nearest")
     never.evaluate(towards(0.5))
@@ -245,7 +270,9 @@ def test_targeted_hits_are_exactly_the_target():
 
 
 def test_answers_that_are_not_finite_are_errors_of_their_rows_alone():
-    sick = Altered(VICTIM, after=lambda z: torch.where(z.isnan() | (torch.arange(len(z)) % 4 == 1).unsqueeze(1), float("nan"), z))
+    sick = Altered(
+        VICTIM, after=lambda z: torch.where(z.isnan() | (torch.arange(len(z)) % 4 == 1).unsqueeze(1), float("nan"), z)
+    )
     asking = oracle(sick)
     asking.evaluate(towards(1.2))
     assert asking.close().status == ([Status.FOOLED, Status.ERROR] + [Status.FOOLED] * 2) * 2
@@ -345,7 +372,9 @@ def test_declared_outputs_become_logits(output):
 
 def test_probabilities_of_exactly_zero_are_no_error():
     for output, value in (("probabilities", 0.0), ("log_probabilities", float("-inf"))):
-        victim = Altered(VICTIM, after=lambda z, value=value: torch.where(z == z.amin(1, keepdim=True), value, z.softmax(1)))
+        victim = Altered(
+            VICTIM, after=lambda z, value=value: torch.where(z == z.amin(1, keepdim=True), value, z.softmax(1))
+        )
         asking = oracle(target=ModuleTarget(victim, output=output))
         assert torch.isfinite(asking.evaluate(X).output).all()
         assert not asking.ledger.broken.any()

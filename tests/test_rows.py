@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from mmadv import rows
+from mmadv.rows import shared
 
 
 @dataclass
 class Part:
     values: torch.Tensor
-    table: torch.Tensor = rows.shared()
+    table: torch.Tensor = shared()  # noqa: RUF009
     name: str = "part"
 
 

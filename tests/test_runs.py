@@ -107,7 +107,7 @@ def test_running_again_computes_nothing_and_changes_nothing(finished, host):
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_batch_sizes_give_the_same_records(finished, host, tmp_path, batch):
-    out, summary = finished
+    _, summary = finished
     assert run(tmp_path / "run", host, batch=batch)["digest"] == summary["digest"]
 
 

@@ -86,7 +86,10 @@ def test_bad_targets_are_refused(make, error, what):
 # --- what is given back ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("write", [lambda layer: layer.weight.mul_(0.999), lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight * 2))])
+@pytest.mark.parametrize(
+    "write",
+    [lambda layer: layer.weight.mul_(0.999), lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight * 2))],
+)
 def test_weights_that_were_written_to_are_an_error(write):
     with pytest.raises(VictimMovedError, match="1 weights were written to") as caught:
         attack(Writing(write))
@@ -128,11 +131,16 @@ def test_generators_are_given_back_and_seeded_in_between():
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     draws = []
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), rng_preserved(torch.device("cpu"), seed=7):
+
+    def draw_and_fail():
+        with rng_preserved(torch.device("cpu"), seed=7):
             draws.append(torch.rand(3).tolist())
             random.random(), np.random.rand()
             raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            draw_and_fail()
         assert random.getstate() == states[0]
         assert np.random.get_state()[1].tolist() == states[1]
         assert torch.equal(torch.get_rng_state(), states[2])

@@ -1,54 +1,63 @@
-"""The report: one self-contained HTML file, summary first."""
+"""The report: one self-contained HTML file, summary first, that asks nothing of the network and runs no script."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import islice
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmadv import rows
+from mmadv.access import Access
 from mmadv.audit import Audit
-from mmadv.catalog import Catalog
 from mmadv.host import describe
 from mmadv.ledger import Status
-from mmadv.report.curves import Line, chart, grey_levels
-from mmadv.runs import RunInfo, write_text
+from mmadv.report import parts, words
+from mmadv.report.curves import NARROW, WIDE, Line, Point, chart
+from mmadv.result import Rate
+from mmadv.runs import write_text
 from mmadv.stage import Stage, Unit
 
-EXAMPLES = 4
-"""Shown of each campaign."""
-
 MEANING = {
-    "reliable": "no sign was found that the figures are false comfort",
-    "suspect": "something was seen that can make a weak model look robust; read the alarms before the figures",
-    "invalid": "the figures can't be used; the alarms say why",
+    "reliable": "No sign was found that the figures are false comfort. They stay upper bounds: a stronger attack can only lower them.",
+    "suspect": "Something was seen that can make a weak model look robust. Read the alarms before the figures.",
+    "invalid": "The figures of at least one campaign can't be used. Its alarms say why.",
 }
+SIGNS = {"reliable": "✓", "suspect": "!", "invalid": "✕"}
+KNOWN = {"eps", "access", "targets", "queries", "gradients", "eot", "norm"}
+"""Words of a threat that the report says in its own way; the rest are the modality's."""
 
 
-def write(audit: Audit, summary: dict[str, Any]) -> Path:
+def write(audit: Audit, summary: Mapping[str, Any]) -> Path:
     """Write `report.html` into the run folder, whole or not at all.
 
     Args:
         audit: whose run is finished.
-        summary: what it gave.
+        summary: what it gave, as in `summary.json`.
 
     Returns:
         The file.
 
     Raises:
-        RunError: the folder can't be written, or a shard can't be read.
+        RunError: the manifest can't be read, or the file can't be written.
     """
     path = audit.folder.path / "report.html"
     write_text(path, render(audit, summary))
     return path
 
 
-def render(audit: Audit, summary: dict[str, Any]) -> str:
-    """The report as one HTML document that loads nothing from elsewhere."""
+def render(audit: Audit, summary: Mapping[str, Any]) -> str:
+    """The report as one HTML document. All figures are the summary's; examples and plugins' sections that fail say so.
+
+    Args:
+        audit: whose run is finished.
+        summary: what it gave, as in `summary.json`.
+
+    Raises:
+        RunError: the manifest can't be read.
+    """
     environment = Environment(
         loader=PackageLoader("mmadv.report", "."),
         autoescape=True,
@@ -56,96 +65,128 @@ def render(audit: Audit, summary: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "interval": interval, "eps": grey_levels}
-    campaigns = [
-        {**campaign, "chart": _chart(campaign), "figures": list(_figures(audit, number, stage, campaign))}
-        for number, (stage, campaign) in enumerate(zip(audit.stages, summary["campaigns"], strict=True))
-    ]
+    for filter_ in (
+        words.percent,
+        words.interval,
+        words.counted,
+        words.amount,
+        words.mean,
+        words.duration,
+        words.listed,
+    ):
+        environment.filters[filter_.__name__] = filter_
     return environment.get_template("template.html.j2").render(
         summary=summary,
-        campaigns=campaigns,
+        campaigns=[_campaign(audit, number, campaign) for number, campaign in enumerate(summary["campaigns"])],
+        totals=_totals(summary["campaigns"]),
         manifest=audit.folder.manifest(),
         meaning=MEANING,
+        signs=SIGNS,
+        wide=WIDE,
+        narrow=NARROW,
         statuses=[status.value for status in Status],
-        sections=list(_sections(audit)),
+        sections=list(parts.sections(audit)),
     )
 
 
-def percent(rate: dict[str, Any] | None) -> str:
-    """A rate as a percentage.
-
-    Example:
-        >>> percent({"value": 0.125}), percent(None)
-        ('12.5 %', '–')
-    """
-    return "–" if rate is None or rate["value"] is None else f"{100 * rate['value']:.1f} %"
-
-
-def interval(rate: dict[str, Any] | None) -> str:
-    """A rate's 95 % interval and what it counts.
-
-    Example:
-        >>> interval({"value": 0.5, "low": 0.25, "high": 0.75, "hits": 5, "total": 10})
-        '[25.0, 75.0], 5 of 10'
-    """
-    if rate is None or rate["value"] is None:
-        return "nothing to count"
-    return f"[{100 * rate['low']:.1f}, {100 * rate['high']:.1f}], {rate['hits']} of {rate['total']}"
+def _totals(campaigns: Sequence[Mapping[str, Any]]) -> str:
+    attacks = [attack for campaign in campaigns for attack in campaign["attacks"]]
+    counts = [
+        (len(campaigns), "campaign"),
+        (len(attacks), "attack"),
+        (sum(campaign["examples"] for campaign in campaigns), "example"),
+    ]
+    told = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
+    return ", ".join([*told, f"{words.duration(sum(attack['seconds'] for attack in attacks))} of attacking"])
 
 
-def _chart(campaign: dict[str, Any]) -> Markup:
-    if not campaign["worst"]:
-        return Markup("")
-    clean = (0.0, campaign["clean"]["value"])
-
-    def points(curve: Sequence[dict[str, Any]]) -> list[tuple[float, float | None]]:
-        return [clean, *((point["eps"], point["robust"]["value"]) for point in curve if point["eps"] > 0)]
-
-    lines = [Line(attack["label"], points(attack["curve"])) for attack in campaign["attacks"]]
-    worst = Line("worst of all attacks", points(campaign["worst"]), bold=True)
-    return chart(
-        [*lines, worst], title=f"{campaign['name']}: accuracy against ε, as in the table", unit=campaign["unit"]
-    )
-
-
-def _figures(audit: Audit, number: int, stage: Stage, campaign: dict[str, Any]) -> Any:
-    """Some successes, the smallest first, each example once."""
-    labels = stage.source.labels
-
-    def named(label: int | None) -> str:
-        if label is None:
-            return "?"
-        return str(labels[label]) if labels is not None and 0 <= label < len(labels) else f"class {label}"
-
-    found: dict[str, tuple[float, dict[str, Any], Unit]] = {}
-    for attack in range(len(stage.attacks)):
-        for shard in range(stage.shards):
-            unit = Unit(number, attack, shard)
-            for record in audit.records(audit.place(unit)):
-                own = record["origin"] == stage.campaign.label(attack) and record["origin_eps"] == record["eps"]
-                if record["success"] and own:
-                    rank = (record["origin_eps"] or 0.0, record["distance"])
-                    if record["key"] not in found or rank < found[record["key"]][0]:
-                        found[record["key"]] = (rank, record, unit)  # type: ignore[assignment]
-    for _, record, unit in islice(sorted(found.values(), key=lambda entry: entry[0]), EXAMPLES):
-        x = rows.take(stage.examples(unit.shard).x, slice(record["row"], record["row"] + 1))[0]
-        adv = audit.adversarials(audit.place(unit))[record["row"]]
-        caption = (named(record["y"]), named(record["decision"]))
-        yield {
-            "html": Markup(stage.kind.figures(x, adv, caption)),  # the modality escapes what it shows
-            "key": record["key"],
-            "attack": record["origin"],
-            "eps": record["eps"],
-            "distance": record["distance"],
-            "stored": record["stored_success"],
-        }
+def _campaign(audit: Audit, number: int, campaign: Mapping[str, Any]) -> dict[str, Any]:
+    """A campaign's summary and what is drawn from it."""
+    stage, plain = audit.stages[number], dict(campaign)
+    shown, note = parts.examples(audit, number, plain)
+    alarms = [{**alarm, "attack": ""} for alarm in campaign["alarms"]] + [
+        {**alarm, "attack": attack["label"]} for attack in campaign["attacks"] for alarm in attack["alarms"]
+    ]
+    norm = words.norm(_norm(stage))
+    return {
+        **plain,
+        "norm": norm,
+        "measure": ", ".join(filter(None, (norm, campaign["unit"]))),
+        "access": _access(campaign),
+        "facts": _facts(campaign, norm),
+        "raised": alarms,
+        "chart": _chart(audit, number, campaign, norm),
+        "shown": shown,
+        "note": note,
+    }
 
 
-def _sections(audit: Audit) -> Any:
-    """What plugins add; one that fails is a line that says so."""
-    info = RunInfo(audit.folder.path, audit.spec.title, len(audit.units()))
-    for name, record in Catalog(audit.host).sections().items():
-        try:
-            yield {"name": name, "html": Markup(record.resolve()(info)), "error": ""}
-        except Exception as error:
-            yield {"name": name, "html": Markup(""), "error": describe(error)}
+def _norm(stage: Stage) -> str:
+    return str(stage.campaign.threat.words.get("norm") or getattr(stage.space(None), "norm", ""))
+
+
+def _access(campaign: Mapping[str, Any]) -> str:
+    """What the attackers were let see, or saw where all was granted."""
+    granted = campaign["threat"]["access"]
+    return granted or max((attack["access"] for attack in campaign["attacks"]), key=Access.of)
+
+
+def _facts(campaign: Mapping[str, Any], norm: str) -> list[tuple[str, str]]:
+    """The threat model in words."""
+    threat = campaign["threat"]
+    levels = ", ".join(map(words.amount, threat["eps"])) or "none set: the nearest adversarial was looked for"
+    limits = [f"{threat[what]:,} {what}" for what in ("queries", "gradients") if threat[what] is not None]
+    further = {word: value for word, value in threat.items() if word not in KNOWN}
+    access = _access(campaign) + ("" if threat["access"] else "; nothing that the target gives was withheld")
+    facts = [
+        ("Target", campaign["target"]),
+        ("Data", f"{campaign['data']}, {campaign['examples']:,} examples"),
+        ("Perturbation", ", ".join(filter(None, (norm, f"in units of one {campaign['unit']}", words.listed(further))))),
+        ("ε", levels),
+        ("Goal", "any wrong answer" if threat["targets"] is None else f"the answer {threat['targets']}"),
+        ("Access", access),
+        ("Budget", ", ".join(limits) + " per example at most" if limits else "no limit but each attack's own"),
+    ]
+    if threat["eot"] > 1:
+        facts.append(("Chance", f"answers are means over {threat['eot']} passes"))
+    if campaign["cascade"]:
+        facts.append(("Cascade", "each attack ran only on what the ones before it left standing"))
+    return facts
+
+
+def _chart(audit: Audit, number: int, campaign: Mapping[str, Any], norm: str) -> Markup:
+    title = f"{campaign['name']}: accuracy against ε; the figures are in the table below"
+    axis = f"ε ({', '.join(filter(None, (norm, campaign['unit'])))})"
+    if campaign["worst"]:
+        lines = [Line(attack["label"], _points(campaign, attack["curve"])) for attack in campaign["attacks"]]
+        lines.append(Line("worst case of all attacks", _points(campaign, campaign["worst"]), bold=True))
+        return chart(lines, title=title, axis=axis)
+    try:
+        nearest = [_nearest(audit, number, index, campaign) for index in range(len(campaign["attacks"]))]
+    except Exception as error:
+        return Markup("<p>The curves can't be drawn: {}</p>").format(describe(error))
+    return chart(nearest, title=title, axis=axis) if any(line.points for line in nearest) else Markup("")
+
+
+def _points(campaign: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> list[Point]:
+    rates = [(0.0, campaign["clean"]), *((point["eps"], point["robust"]) for point in curve if point["eps"] > 0)]
+    return [_point(eps, rate) for eps, rate in rates if rate["value"] is not None]
+
+
+def _point(eps: float, rate: Mapping[str, Any]) -> Point:
+    return Point(eps, *(rate[name] for name in ("value", "low", "high", "hits", "total")))
+
+
+def _nearest(audit: Audit, number: int, attack: int, campaign: Mapping[str, Any]) -> Line:
+    """Where no ε is set: what one minimum-norm attack says of every ε, a step down at each distance."""
+    label, clean = campaign["attacks"][attack]["label"], campaign["attacks"][attack]["clean"]
+    places = [audit.place(Unit(number, attack, shard)) for shard in range(audit.stages[number].shards)]
+    found = sorted(r["distance"] for place in places for r in audit.records(place) if r["success"])
+    if clean["value"] is None:
+        return Line(label, [])
+    points, total = [_point(0.0, clean)], clean["total"]
+    every = math.ceil(len(found) / 200)  # so many steps can be told apart in a drawing
+    for fooled in range(len(found), 0, -every):
+        rate = Rate(clean["hits"] - fooled, total)
+        points.insert(1, Point(found[fooled - 1], rate.value, *rate.interval, rate.hits, total))
+    return Line(label, points, steps=True)

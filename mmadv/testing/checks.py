@@ -26,8 +26,8 @@ from mmadv.ledger import Status
 from mmadv.protocol import Attack
 from mmadv.result import Result
 from mmadv.testing import victims
-from mmadv.testing.kit import Broken, Stage, Trial
-from mmadv.testing.victims import Altered, Counting, Failing, Normed
+from mmadv.testing.kit import Broken, Trial
+from mmadv.testing.victims import Altered, Counting, Failing, Normed, Stage
 
 Check = Callable[[Trial], None]
 
@@ -90,7 +90,7 @@ def counted(trial: Trial) -> None:
     """The counts are those of an independent hook on the victim, and no budget is exceeded."""
     stage = trial.kit.crowd(trial.case.space)
 
-    def run(part: Stage, **limits: int) -> tuple[Result, int, int]:
+    def run(part: Stage, **limits: Any) -> tuple[Result, int, int]:
         counting = Counting(part.victim)
         result = trial.run(part._replace(victim=counting), stage.radius, steps=trial.few, **limits)
         return result, counting.forwards - result.checks, counting.backwards
@@ -463,7 +463,10 @@ def nothing_ignored(trial: Trial) -> None:
 
     attack, seen = watched(trial.maker(**trial.case.words))
     few = trial.run(stage, 0.5 * stage.radius, steps=3, attack=attack)
-    unread = {one.name for one in dataclasses.fields(attack)} - seen if dataclasses.is_dataclass(attack) else set()
+    own_words: set[str] = (
+        {one.name for one in dataclasses.fields(attack)} if dataclasses.is_dataclass(attack) else set()
+    )
+    unread = own_words - seen
     trial.need(not unread, f"it never reads its own {', '.join(sorted(unread))}")
     many = trial.run(stage, 0.5 * stage.radius, steps=6)
     trial.need(

@@ -63,7 +63,7 @@ class Kit:
         return {"eps": value}
 
     def duel(self, words: Words) -> Stage:
-        """Every row's nearest adversarial is at the radius exactly, and no other class is near."""
+        """Every row's nearest adversarial is at the radius exactly; classes 0 and 1 compete, 2 and 3 are far behind."""
         return victims.duel(words["norm"], self.rows, self.shape)
 
     def crowd(self, words: Words) -> Stage:

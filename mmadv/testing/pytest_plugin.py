@@ -28,7 +28,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = config.getoption("--mmadv-attack")
     if not wanted:
         return
-    kept, dropped = [], []
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
     for item in items:
         case = getattr(getattr(item, "callspec", None), "params", {}).get("mmadv_case")
         (kept if case is None or case.name in wanted else dropped).append(item)

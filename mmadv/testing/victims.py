@@ -77,7 +77,7 @@ def linear_victim(
     x = 0.35 + 0.3 * torch.rand(rows, *shape, generator=generator)
     with torch.no_grad():
         # Centre the classes on these inputs, so that none is empty.
-        victim.bias -= victim(x).mean(0)
+        victim.bias.sub_(victim(x).mean(0))
         y = victim(x).argmax(1)
     return victim, x, y
 
@@ -170,7 +170,7 @@ def crowd(norm: str, rows: int = 8, shape: Sequence[int] = (16,), classes: int =
     head = Linear(4 * torch.randn(classes, 8, generator=generator), torch.zeros(classes))
     victim = Bent(hidden, head)
     with torch.no_grad():
-        head.bias -= victim(x).mean(0)
+        head.bias.sub_(victim(x).mean(0))
     inputs = x.clone().requires_grad_()
     top = victim(inputs).topk(2, dim=1)
     lead = top.values[:, 0] - top.values[:, 1]
@@ -294,6 +294,7 @@ class Normed(nn.Module):
     def __init__(self, victim: nn.Module, features: int, training: bool = False) -> None:
         super().__init__()
         self.norm, self.victim, self.moving = nn.BatchNorm1d(features), victim, training
+        self.asked: Tensor
         self.register_buffer("asked", torch.tensor(0))
         self.eval()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import mmadv
 from mmadv.testing import linear_victim
 from mmadv.testing.victims import Counting, crowd, duel
 from mmadv_image.attacks.apgd import checkpoints
-from mmadv_image.attacks.pgd import fingerprint
+from mmadv_image.attacks.pgd import PGD, fingerprint
 
 SHAPE = (3, 8, 8)
 
@@ -63,7 +64,7 @@ def test_confidence_asks_for_a_margin():
     victim, x, y = linear_victim(8, SHAPE)
     plain, sure = (attack(victim, x, y, "cw", norm="l2", confidence=kappa) for kappa in (0.0, 0.5))
     assert (sure.distance >= plain.distance * 0.99).all()
-    assert sure.score.median() > 10 * plain.score.clamp_min(1e-4).median() or (sure.score > plain.score).all()
+    assert (sure.score > plain.score).all()
 
 
 # --- fixed radius ---------------------------------------------------------------------------------
@@ -99,20 +100,21 @@ def test_exactly_the_rows_within_the_radius_are_fooled(name):
         assert not success[nearest > 1.01 * eps].any()
 
 
-def test_several_radii_fit_in_one_batch():
+@dataclass(frozen=True)
+class Each(mmadv.BallSpace):
+    """A radius for each row, `eps` times its distance from the boundary."""
+
+    nearest: torch.Tensor | None = None
+
+    def around(self, x, eps=None):
+        return super().around(x, self.eps * self.nearest)
+
+
+def test_every_row_may_have_a_radius_of_its_own():
     victim, x, y = linear_victim(16, SHAPE)
-    nearest = victim.nearest(x, y, "linf")
-
-    class Each(mmadv.BallSpace):
-        """A radius for each row."""
-
-        def around(self, x, eps=None):
-            return super().around(x, factor * nearest.float())
-
-    from mmadv_image.attacks.pgd import PGD
-
-    for factor, expected in ((1.01, 16), (0.99, 0)):
-        threat = mmadv.ThreatModel(Each("linf", 1.0))
+    nearest = victim.nearest(x, y, "linf").float()
+    for share, expected in ((1.01, 16), (0.99, 0)):
+        threat = mmadv.ThreatModel(Each("linf", share, nearest=nearest))
         problem = mmadv.Problem(mmadv.ModuleTarget(victim), threat, x, y, torch.arange(16))
         assert int(mmadv.solve(problem, PGD()).fooled.sum()) == expected
 
@@ -125,7 +127,7 @@ def test_square_finds_what_is_within_a_few_times_the_optimum(norm):
     assert counts[0] == 0
     assert counts == sorted(counts)
     assert counts[2] == 12
-    assert found[0].queries.tolist() == [1002] * 12 or found[0].queries.tolist() == [1001] * 12
+    assert found[0].queries.tolist() == [1002] * 12
     assert found[0].gradients.sum() == 0
 
 
@@ -179,15 +181,14 @@ def test_a_larger_radius_is_never_worse(digits):
 
 
 def test_minimum_norm_attacks_agree_with_fixed_radius_ones(digits):
-    nearest = {name: attack(*digits, name, norm="l2") for name in ("cw", "ddn")}
+    found = {name: attack(*digits, name, norm="l2") for name in ("cw", "ddn")}
     for eps in (0.3, 0.6, 0.9):
         strongest = robust(digits, "apgd", norm="l2", eps=eps, restarts=2)
-        for result in nearest.values():
-            assert abs(result.robust_accuracy([eps])[0].hits - strongest) <= 4
-    assert all(
-        result.success.sum() == sum(status != "already_wrong" for status in result.status)
-        for result in nearest.values()
-    )
+        assert abs(found["ddn"].robust_accuracy([eps])[0].hits - strongest) <= 2
+        # C&W follows one class at a time, and stays a little behind.
+        assert abs(found["cw"].robust_accuracy([eps])[0].hits - strongest) <= 8
+    for result in found.values():
+        assert all(status in ("fooled", "already_wrong") for status in result.status)
 
 
 # --- schedules and stops --------------------------------------------------------------------------

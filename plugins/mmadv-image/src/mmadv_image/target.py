@@ -132,6 +132,7 @@ class Processor(nn.Module):
             if getattr(processor, "do_normalize", False)
             else nn.Identity()
         )
+        self.compare(processor)
 
     def forward(self, x: Tensor) -> Tensor:
         size = self.size
@@ -146,6 +147,33 @@ class Processor(nn.Module):
             x = nn.functional.pad(x, (max(-left, 0), max(-left, 0), max(-top, 0), max(-top, 0)))
             x = x[..., max(top, 0) : max(top, 0) + self.crop[0], max(left, 0) : max(left, 0) + self.crop[1]]
         return self.normalise(x * self.scale)
+
+    def compare(self, processor: Any) -> None:
+        """Ask the processor itself about one smooth image.
+
+        Raises:
+            TargetError: it does something that is not repeated here, such as another way to resize or crop.
+        """
+        channels = len(processor.image_mean) if isinstance(self.normalise, Normalise) else 3
+        rise = [
+            torch.linspace(0, 3 + axis, side).reshape(shape)
+            for axis, (side, shape) in enumerate(((60, (60, 1)), (76, (1, 76))))
+        ]
+        waves = torch.stack([(rise[0] + rise[1] + channel).sin() for channel in range(channels)])
+        picture = (waves * 127 + 128).round().to(torch.uint8)
+        answer = processor(picture.numpy(), return_tensors="pt", input_data_format="channels_first")
+        theirs, ours = answer["pixel_values"].float(), self(picture.unsqueeze(0).float() / 255)
+        level = (
+            self.scale
+            / 255
+            / (float(self.normalise.get_buffer("std").min()) if isinstance(self.normalise, Normalise) else 1)
+        )
+        if theirs.shape != ours.shape or float((theirs - ours).abs().max()) > 4 * level:
+            raise TargetError(
+                f"the processor makes {tuple(theirs.shape[1:])} of an image where its steps, repeated, make another {tuple(ours.shape[1:])}",
+                where=type(processor).__name__,
+                fix="pass a torch.nn.Module that does the processor's steps and calls the model, on images in [0, 1]",
+            )
 
     def extra_repr(self) -> str:
         return f"size={self.size}, shortest={self.shortest}, crop={self.crop}, mode={self.mode}, scale={self.scale:g}"
