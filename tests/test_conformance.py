@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -168,10 +167,16 @@ class Mislabelling(Sound):
 
 
 class Wayward(Sound):
-    """Law 11: draws from a generator that no seed reaches."""
+    """Law 11: carries something over from one seeded run to the next."""
+
+    seeded_runs: ClassVar[list[int]] = []
+
+    def init(self, oracle):
+        self.seeded_runs.extend([oracle.problem.seed] * bool(oracle.problem.seed))
+        return oracle.region.x
 
     def length(self, oracle):
-        return 0.29 + 0.02 * random.SystemRandom().random()
+        return 0.3 - 0.01 * (len(self.seeded_runs) % 5)
 
 
 @dataclass(frozen=True, kw_only=True)

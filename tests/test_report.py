@@ -292,6 +292,8 @@ def test_a_campaign_of_errors_has_dashes_and_no_figures(made):
     section = part(html, "broken")
     assert '<span class="main">–</span>' in section
     assert "0 of 0" in section
+    assert "<polyline" not in section
+    assert 'class="chart"' not in section
     assert "None" not in section
     assert "nan" not in section.replace("NaN", "")
     assert "<img" not in section

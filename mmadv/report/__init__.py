@@ -160,12 +160,16 @@ def _chart(audit: Audit, number: int, campaign: Mapping[str, Any], norm: str) ->
     if campaign["worst"]:
         lines = [Line(attack["label"], _points(campaign, attack["curve"])) for attack in campaign["attacks"]]
         lines.append(Line("worst case of all attacks", _points(campaign, campaign["worst"]), bold=True))
-        return chart(lines, title=title, axis=axis)
+        return _drawn(lines, title, axis)
     try:
-        nearest = [_nearest(audit, number, index, campaign) for index in range(len(campaign["attacks"]))]
+        lines = [_nearest(audit, number, index, campaign) for index in range(len(campaign["attacks"]))]
     except Exception as error:
         return Markup("<p>The curves can't be drawn: {}</p>").format(describe(error))
-    return chart(nearest, title=title, axis=axis) if any(line.points for line in nearest) else Markup("")
+    return _drawn(lines, title, axis)
+
+
+def _drawn(lines: Sequence[Line], title: str, axis: str) -> Markup:
+    return chart(lines, title=title, axis=axis) if any(line.points for line in lines) else Markup("")
 
 
 def _points(campaign: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> list[Point]:

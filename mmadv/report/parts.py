@@ -113,7 +113,8 @@ class _Balance(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if self.open[-1:] != [tag]:
-            raise ValueError(f"its HTML closes <{tag}> where <{self.open[-1] if self.open else 'nothing'}> is open")
+            within = f"<{self.open[-1]}>" if self.open else "nothing"
+            raise ValueError(f"its HTML closes <{tag}> where {within} is open")
         self.open.pop()
 
 
