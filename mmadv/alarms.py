@@ -83,6 +83,8 @@ class Counts:
     broken_gradients: int = 0
     opened: int = 0
     looks_like_probabilities: int = 0
+    still_shrinking: int = 0
+    nearest_found: int = 0
     random: int = 0
 
     def __add__(self, other: Counts) -> Counts:
@@ -115,6 +117,8 @@ _SIGNS = (
      "of the examples got NaN or inf from the victim; they have status error and count neither way"),
     ("infeasible_successes", "strayed", "examples", 0.0, 0.5,
      "of the examples were only fooled outside of the constraints: the attack does not keep to its threat model"),
+    ("unfinished_search", "still_shrinking", "nearest_found", 0.1, 1.0,
+     "of the nearest adversarials came a hundredth nearer in the very last step: the search was cut off, and distances are too large; give more steps"),
     ("probabilities_as_logits", "looks_like_probabilities", "opened", 0.9, 1.0,
      "of the answers declared as logits look like probabilities; declare output='probabilities', or remove the softmax"),
 )  # fmt: skip

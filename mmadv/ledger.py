@@ -31,10 +31,12 @@ class Signals:
     broken_gradients: Tensor
     looks_like_probabilities: Tensor
     opened: Tensor
+    still_shrinking: Tensor
+    nearest_found: Tensor
 
     @classmethod
     def none(cls, device: torch.device) -> Signals:
-        return cls(*(torch.zeros((), dtype=torch.int64, device=device) for _ in range(5)))
+        return cls(*(torch.zeros((), dtype=torch.int64, device=device) for _ in range(7)))
 
 
 @dataclass

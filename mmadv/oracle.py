@@ -177,6 +177,7 @@ class Oracle:
         if self._nearest:
             # Found without a limit on distance; here the threat model's own is applied.
             ledger.distance = torch.where(ledger.wrong, 0.0, ledger.distance)
+            self.signals.nearest_found = ledger.fooled.sum()
             ledger.fooled = ledger.fooled & region.feasible(ledger.adv)
         elif (index := rows.affected(~ledger.fooled)) is not None:
             part, adv = rows.take((region.judging(), ledger.adv), index)
@@ -340,6 +341,7 @@ class Oracle:
     def _keep(self, adv: Any, candidates: int | None, score: Tensor, hit: Tensor, live: Tensor) -> None:
         """Keep feasible hits (the first, or the nearest), and the best score of rows not fooled yet."""
         ledger = self.ledger
+        self.signals.still_shrinking = torch.zeros_like(self.signals.still_shrinking)  # of the newest evaluation alone
         hitting = live & (hit if candidates is None else hit.any(1))
         best, pick = (score, None) if candidates is None else score.max(1)
         kept = live & ~ledger.fooled & ~hitting & (best > ledger.score)
@@ -370,6 +372,10 @@ class Oracle:
         ledger.strayed = ledger.strayed | rows.written(torch.zeros_like(kept), index, hitting & strayed)
         ledger.score = rows.written(ledger.score, index, torch.where(won, score, score_before))
         ledger.distance = rows.written(ledger.distance, index, torch.where(won, distance, distance_before))
+        if self._nearest:
+            self.signals.still_shrinking = (
+                won & (distance < 0.99 * distance_before) & torch.isfinite(distance_before)
+            ).sum()
         won = rows.written(torch.zeros_like(kept), index, won)
         ledger.fooled = ledger.fooled | won
         if not self._nearest:

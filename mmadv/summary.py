@@ -139,7 +139,8 @@ def _masked(attacks: list[dict[str, Any]]) -> tuple[alarms.Alarm, ...]:
     weak = [one for one in fixed if one["access"] != "gradient"]
     for other in weak:
         for level, point in enumerate(other["curve"]):
-            rival = min((one["curve"][level]["robust"]["value"] for one in strong), default=None)
+            shares = [one["curve"][level]["robust"]["value"] for one in strong]
+            rival = min((share for share in shares if share is not None), default=None)
             if rival is not None and point["robust"]["value"] is not None and point["robust"]["value"] < rival - 0.002:
                 message = f"{other['label']}, which sees no gradients, leaves {point['robust']['value']:.1%} at eps {point['eps']:g} where gradient attacks leave {rival:.1%}: gradients are masked"
                 found.append(alarms.Alarm("black_box_wins", alarms.Trust.SUSPECT, message))

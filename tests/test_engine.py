@@ -8,9 +8,10 @@ from typing import ClassVar
 import pytest
 import torch
 
+import mmadv
 from mmadv import Attack, BallSpace, Budget, ModuleTarget, Problem, Status, ThreatModel, losses, solve
 from mmadv.errors import ParameterError
-from mmadv.testing.victims import Counting, duel
+from mmadv.testing.victims import Counting, duel, linear_victim
 
 STAGE = duel("linf", rows=6)
 
@@ -131,3 +132,11 @@ def test_an_exhausted_budget_closes_the_run_with_the_best_seen():
     assert ledger.queries.tolist() == [3] * 6
     assert torch.allclose(ledger.distance, torch.tensor(0.4 * STAGE.radius), rtol=1e-3)
     assert ledger.status == [Status.ROBUST] * 6
+
+
+@pytest.mark.parametrize(("steps", "alarmed"), [(4, True), (200, False)])
+def test_a_minimum_norm_search_that_was_cut_off_is_reported(steps, alarmed):
+    victim, x, y = linear_victim(rows=16, shape=(1, 4, 4))
+    result = mmadv.attack(victim, x, y, "image.ddn", norm="l2", steps=steps, initial_radius=2.0)
+    assert ("unfinished_search" in [alarm.code for alarm in result.alarms]) == alarmed
+    assert result.success.all()

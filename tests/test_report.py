@@ -179,7 +179,9 @@ def test_it_is_one_well_formed_file_that_asks_for_nothing(made, page):
 def test_ids_are_unique_and_every_link_leads_somewhere(page):
     assert len(page.ids) == len(set(page.ids))
     wanted = [attrs["href"][1:] for tag, attrs in page.tags if tag == "a"]
-    wanted += [attrs[name] for _, attrs in page.tags for name in ("aria-labelledby", "aria-describedby") if name in attrs]
+    wanted += [
+        attrs[name] for _, attrs in page.tags for name in ("aria-labelledby", "aria-describedby") if name in attrs
+    ]
     assert wanted
     assert set(wanted) <= set(page.ids)
 
@@ -214,7 +216,9 @@ def test_all_of_the_summary_is_there_and_says_the_same(made, page):
     for campaign in summary["campaigns"]:
         section = part(html, campaign["name"])
         for attack in campaign["attacks"]:
-            row = re.search(rf'<tr><th scope="row" class="name">{re.escape(attack["label"])}<small>.*?</tr>', section, re.S)
+            row = re.search(
+                rf'<tr><th scope="row" class="name">{re.escape(attack["label"])}<small>.*?</tr>', section, re.S
+            )
             cells = [re.sub(r"<[^>]+>", " ", cell) for cell in re.findall(r"<td.*?</td>", row.group(), re.S)]
             assert len(cells) == 1 + len(attack["curve"])
             for cell, point in zip(cells[1:], attack["curve"], strict=True):
@@ -277,7 +281,9 @@ def test_examples_are_successes_of_the_strongest_attack_and_differ(made):
 def test_examples_whose_data_are_gone_or_changed_cost_only_the_examples(made, monkeypatch):
     audit, summary, whole = made
     source = audit.stages[0].source
-    monkeypatch.setitem(audit.stages[0].__dict__, "source", type(source)(source.name, source.x + 0.001, source.y, source.keys))
+    monkeypatch.setitem(
+        audit.stages[0].__dict__, "source", type(source)(source.name, source.x + 0.001, source.y, source.keys)
+    )
     html = report.render(audit, summary)
     Page(html)
     assert "Examples can’t be shown: the clean input is not the one attacked" in part(html, "linf")
@@ -329,7 +335,14 @@ def test_a_finished_run_draws_the_same_report_again(made):
 
 @pytest.mark.parametrize(
     "html",
-    ["", "text &amp; more", "<p>a<br>b</p>", '<svg viewBox="0 0 1 1"><path d="M0 0"/></svg>', "<!-- a --><p>b</p>", '<img src="data:,">'],
+    [
+        "",
+        "text &amp; more",
+        "<p>a<br>b</p>",
+        '<svg viewBox="0 0 1 1"><path d="M0 0"/></svg>',
+        "<!-- a --><p>b</p>",
+        '<img src="data:,">',
+    ],
 )
 def test_fragments_that_close_what_they_open_pass(html):
     assert fragment(html) == html
@@ -337,7 +350,21 @@ def test_fragments_that_close_what_they_open_pass(html):
 
 @pytest.mark.parametrize(
     "html",
-    ["<p>", "</p>", "<p><b></p></b>", "<div/>", "<p", "<!-- a", "<p>a</p", "<style>p {", "<iframe></iframe>", '<p title="x', None, 1, b"<p></p>"],
+    [
+        "<p>",
+        "</p>",
+        "<p><b></p></b>",
+        "<div/>",
+        "<p",
+        "<!-- a",
+        "<p>a</p",
+        "<style>p {",
+        "<iframe></iframe>",
+        '<p title="x',
+        None,
+        1,
+        b"<p></p>",
+    ],
 )
 def test_fragments_that_would_break_the_page_are_refused(html):
     with pytest.raises((ValueError, TypeError), match="it"):
@@ -352,7 +379,9 @@ def test_curves_of_nothing_one_point_and_many_lines_are_drawn():
     assert many.count("<polyline") == 14
     assert "a13&lt;" in many
     Page(f"<div>{many}</div>")
-    fine = chart([Line("f", [Point(n / 40, 1 - n / 40, 0, 1, 40 - n, 40) for n in range(40)], steps=True)], title="t", axis="ε")
+    fine = chart(
+        [Line("f", [Point(n / 40, 1 - n / 40, 0, 1, 40 - n, 40) for n in range(40)], steps=True)], title="t", axis="ε"
+    )
     assert fine.count("<text") < 14
     assert "nan" not in fine
 
