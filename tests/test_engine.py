@@ -137,6 +137,6 @@ def test_an_exhausted_budget_closes_the_run_with_the_best_seen():
 @pytest.mark.parametrize(("steps", "alarmed"), [(4, True), (200, False)])
 def test_a_minimum_norm_search_that_was_cut_off_is_reported(steps, alarmed):
     victim, x, y = linear_victim(rows=16, shape=(1, 4, 4))
-    result = mmadv.attack(victim, x, y, "image.ddn", norm="l2", steps=steps, initial_radius=2.0)
+    result = mmadv.attack(victim, x, y, "image.ddn", norm="l2", steps=steps, initial_radius=0.5)
     assert ("unfinished_search" in [alarm.code for alarm in result.alarms]) == alarmed
     assert result.success.all()

@@ -19,7 +19,6 @@ from mmadv.errors import ParameterError
 from mmadv.norms import distance, unit
 from mmadv.rows import like
 
-
 AHEAD = 2.0
 """How far beyond the linear estimate a row starts: victims curve away, and shrinking is the quicker way to the boundary."""
 
@@ -61,7 +60,7 @@ class DDN(Attack):
             raise ParameterError(
                 f"DDN is an L2 attack and the norm is {oracle.region.norm}", where="norm", fix="use norm='l2'"
             )
-        if not 0 < self.gamma < 1 or self.initial_radius is not None and not self.initial_radius > 0:
+        if not 0 < self.gamma < 1 or (self.initial_radius is not None and not self.initial_radius > 0):
             raise ParameterError(
                 "gamma lies in (0, 1) and initial_radius is positive", where="DDN", fix="give such values"
             )
