@@ -98,7 +98,11 @@ class MetricSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class SectionSpec(Spec):
-    """A section of the report; the factory gives `(run) -> html`, already escaped."""
+    """A section of the report; the factory gives `(run) -> html`.
+
+    The HTML is escaped by who writes it, closes every element that it opens, holds no script and loads nothing but
+    `data:` images and media: anything else is shown as an error line in its place.
+    """
 
 
 # -------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Modality(Protocol):
         ...
 
     def figures(self, x: Any, adv: Any, caption: tuple[str, str]) -> str:
-        """HTML, already escaped and self-contained, that shows one example: clean, adversarial and their difference."""
+        """HTML that shows one example: clean, adversarial and their difference; under the rules of a `SectionSpec`'s."""
         ...
 
     def metrics(self, x: Any, adv: Any) -> dict[str, Tensor]:

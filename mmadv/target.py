@@ -123,14 +123,7 @@ class ModuleTarget:
         self.module = module
         self.name = name or type(module).__name__
         self.output = Output.of(output)
-        most = Access.DECISION if self.output is Output.LABEL else Access.GRADIENT
-        self.access = most if access is None else Access.of(access)
-        if self.access > most:
-            raise TargetError(
-                f"labels can't grant {self.access.name.lower()} access",
-                where=self.name,
-                fix="use access='decision', or let the victim return logits",
-            )
+        self.access = _granted(self.output, access, Access.GRADIENT, self.name)
         self.prepare = prepare
         self.batch_size = checked_batch_size(batch_size)
         tensors = [*module.parameters(), *module.buffers()]
@@ -251,14 +244,7 @@ class CallableTarget:
         self.function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.output = Output.of(output)
-        most = Access.DECISION if self.output is Output.LABEL else Access.SCORE
-        self.access = most if access is None else Access.of(access)
-        if self.access > most:
-            raise TargetError(
-                f"a callable that returns {self.output} grants {most.name.lower()} access at most",
-                where=self.name,
-                fix="pass a torch.nn.Module for gradients",
-            )
+        self.access = _granted(self.output, access, Access.SCORE, self.name)
         self.device = torch.device(device)
         self.batch_size = checked_batch_size(batch_size)
 
@@ -274,6 +260,23 @@ class CallableTarget:
         return hashlib.sha256(
             f"{self.name}|{self.output}|{code.co_code if code else type(self.function)}".encode()
         ).hexdigest()
+
+
+def _granted(output: Output, access: str | Access | None, most: Access, name: str) -> Access:
+    """The access asked for, or the most that such a victim can give.
+
+    Raises:
+        TargetError: more was asked for than it can give.
+    """
+    most = Access.DECISION if output is Output.LABEL else most
+    wanted = most if access is None else Access.of(access)
+    if wanted > most:
+        raise TargetError(
+            f"a victim of this kind that returns {output.value} grants {most.name.lower()} access at most",
+            where=name,
+            fix=f"use access={most.name.lower()!r}; gradients need a torch.nn.Module that returns scores",
+        )
+    return wanted
 
 
 def checked_batch_size(size: int | None) -> int | None:
