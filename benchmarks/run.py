@@ -167,6 +167,8 @@ def cost(args: argparse.Namespace) -> None:
             print(table[-1], flush=True)
     lines, data["cycle_stop"] = _cycle_stop(args)
     table += ["", *lines]
+    lines, data["easy"] = _easy(args)
+    table += ["", *lines]
     _write("cost", data, "\n".join(table), args)
     print("\n".join(table))
 
@@ -182,6 +184,31 @@ def _ratios(
         lambda: floor(victim.model, victim.x, victim.y, **kw, **floor_fixed),
         pairs,
     )
+
+
+def _easy(args: argparse.Namespace) -> tuple[list[str], list[dict[str, Any]]]:
+    """Passes on a victim that falls at once: twice the radius at which half of it stands."""
+    import measure
+    import victims
+
+    victim = victims.digits("natural", 100 if args.quick else 400)
+    table = [
+        "| easy victim, Linf 0.3 | library | forwards | backwards | robust acc. | s |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    records = []
+    for attack, steps in (("pgd-linf", 40), ("apgd-ce-linf", 100)):
+        for library, attacks in _libraries(args.libraries, args.without_ours).items():
+            if attack not in attacks:
+                continue
+            outcome = measure.run(
+                attacks[attack], victim.model, victim.x, victim.y, norm="linf", eps=0.3, steps=steps, seed=0
+            )
+            records.append({"attack": attack, "steps": steps, "library": library, **asdict(outcome)})
+            figures = f"{outcome.forwards:.1f} | {outcome.backwards:.1f} | {outcome.robust_accuracy:.4f}"
+            table.append(f"| {attack}-{steps} | {library} | {figures} | {outcome.seconds:.1f} |")
+            print(table[-1], flush=True)
+    return table, records
 
 
 def _cycle_stop(args: argparse.Namespace) -> tuple[list[str], list[dict[str, Any]]]:

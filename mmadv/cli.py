@@ -300,13 +300,14 @@ def _words(given: list[str] | None, option: str) -> dict[str, Any]:
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
     """A bar with the time left on a terminal, and a line for each new thing elsewhere."""
-    began, last, first = time.monotonic(), "", -1
+    began, first, last = 0.0, -1, ""
 
     def left(done: int, total: int) -> str:
-        nonlocal first
-        first = done if first < 0 else first
+        nonlocal began, first
+        if first < 0:  # set-up, and what an earlier run did, say nothing of what is left
+            began, first = time.monotonic(), done
         spent = time.monotonic() - began
-        return "" if done <= first else f", about {spent / (done - first) * (total - done):.0f} s left"
+        return "" if done == first else f", about {spent / (done - first) * (total - done):.0f} s left"
 
     def tell(done: int, total: int, what: str) -> None:
         nonlocal last
