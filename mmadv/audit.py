@@ -124,8 +124,9 @@ class Audit:
         Raises:
             RunError: the folder belongs to another run, is in use or can't be written; a stored shard is corrupt.
         """
+        facts = self.facts()  # what can't be resolved leaves no folder behind
         with self.folder.locked():
-            self.folder.begin(self.spec, self.facts())
+            self.folder.begin(self.spec, facts)
             units = self.units()
             info = RunInfo(self.folder.path, self.spec.title, len(units))
             self.host.observe("run_started", run=info)

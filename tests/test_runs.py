@@ -294,6 +294,7 @@ def test_a_factory_that_is_not_there_is_named_with_its_line(host, tmp_path, fact
     with pytest.raises(SpecError, match="cannot be imported") as caught:
         Audit(parse(wrong, "audit.yaml"), tmp_path / "run", host).run()
     assert "audit.yaml:8" in caught.value.where
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("broken", ["title: [", "- a", "title: x", "\ttitle: x"])
