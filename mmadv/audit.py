@@ -24,7 +24,7 @@ from mmadv.runs import Folder, RunInfo, broken_files, seal, write_json
 from mmadv.source import Examples, digest
 from mmadv.spec import Spec, parse
 from mmadv.stage import Stage, Unit
-from mmadv.summary import finite, summarise
+from mmadv.summary import digest_of, finite, summarise
 from mmadv.threat import Problem
 
 Progress = Callable[[int, int, str], None]
@@ -45,15 +45,18 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("clean_score", pa.float64()),
         ("queries", pa.int64()),
+        ("recalled", pa.int64()),
         ("gradients", pa.int64()),
         ("origin", pa.string()),
         ("origin_eps", pa.float64()),
+        ("measures", pa.map_(pa.string(), pa.float64())),
         ("adv_sha256", pa.string()),
         ("seed", pa.int64()),
     ]
 )
 """A record. `eps` is null for a minimum-norm attack, whose `distance` answers every ε. `origin` and `origin_eps` say which
-attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack."""
+attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack.
+`measures` are the space's further figures of a success. `recalled` answers were known already and cost no query."""
 
 Record = dict[str, Any]
 
@@ -110,7 +113,8 @@ class Audit:
                 continue
         targets = {stage.campaign.name: stage.target.fingerprint() for stage in self.stages}
         data = {
-            stage.campaign.name: digest([stage.examples(0).x, stage.examples(stage.shards - 1).x]) + f"/{stage.length}"
+            stage.campaign.name: digest_of([stage.digests(stage.examples(shard).x) for shard in {0, stage.shards - 1}])
+            + f"/{stage.length}"
             for stage in self.stages
         }
         return {"targets": targets, "data": data, "versions": versions}
@@ -168,7 +172,7 @@ class Audit:
         attack, entry = stage.attacks[unit.attack], stage.campaign.attacks[unit.attack]
         label = stage.campaign.label(unit.attack)
         examples = stage.examples(unit.shard)
-        hashes = [digest(rows.take(examples.x, slice(index, index + 1))) for index in range(len(examples.keys))]
+        hashes = stage.digests(examples.x)
         earlier = self._earlier(unit)
         known: dict[int, Record] = {}
         records: list[Record] = []
@@ -188,7 +192,7 @@ class Audit:
                 problem = stage.problem(part, eps, entry)
                 ledger, seen = api.run(problem, attack)
                 counts += seen
-                stored, decisions = self._stored(stage, problem, ledger, open_rows, place, eps, advs)
+                stored, decisions, measures = self._stored(stage, problem, ledger, open_rows, place, advs)
                 for at, row in enumerate(open_rows.tolist()):
                     success = bool(ledger.fooled[at])
                     fresh[row] = {
@@ -196,12 +200,13 @@ class Audit:
                         "stored_success": stored.get(row, False), "decision": decisions.get(row),
                         "distance": float(ledger.distance[at]) if torch.isfinite(ledger.distance[at]) else None,
                         "score": finite(ledger.score[at]), "clean_score": finite(ledger.clean_score[at]),
-                        "queries": int(ledger.queries[at]), "gradients": int(ledger.gradients[at]),
+                        "queries": int(ledger.queries[at]), "recalled": int(ledger.recalled[at]),
+                        "gradients": int(ledger.gradients[at]), "measures": measures.get(row),
                         "origin": label, "origin_eps": eps,
                         "adv_sha256": digest(advs[f"{row:04d}"]) if success else None,
                     }  # fmt: skip
             for row, (key, sha) in enumerate(zip(examples.keys, hashes, strict=True)):
-                found = fresh.get(row) or {**known[row], "queries": 0, "gradients": 0}
+                found = fresh.get(row) or {**known[row], "queries": 0, "recalled": 0, "gradients": 0}
                 records.append(
                     {
                         **found,
@@ -246,22 +251,24 @@ class Audit:
         ledger: Any,
         open_rows: Tensor,
         place: Path,
-        eps: float | None,
         advs: dict[str, Tensor],
-    ) -> tuple[dict[int, bool], dict[int, int]]:
-        """Write the successes in their real form, read them again, and judge them by what came back."""
+    ) -> tuple[dict[int, bool], dict[int, int], dict[int, dict[str, float]]]:
+        """Write the successes in their real form, read them again, judge them by what came back, and measure them."""
         index = ledger.fooled.nonzero()[:, 0]
         if not len(index):
-            return {}, {}
+            return {}, {}, {}
         adv = rows.moved(rows.take(ledger.adv, index), torch.device("cpu"))
-        read = []
-        for at, row in enumerate(open_rows[index.cpu()].tolist()):
-            one = rows.take(adv, slice(at, at + 1))[0]
-            advs[f"{row:04d}"] = one.contiguous()
-            read.append(stage.kind.read(stage.kind.write(one, place / "files" / f"{row:04d}")))
-        hits, decisions = api.judge(problem, torch.stack(read), index)
         there = open_rows[index.cpu()].tolist()
-        return dict(zip(there, hits.tolist(), strict=True)), dict(zip(there, decisions.tolist(), strict=True))
+        read = []
+        for at, row in enumerate(there):
+            one = rows.take(adv, slice(at, at + 1))
+            advs[f"{row:04d}"] = stage.kind.pack(one)
+            read.append(stage.kind.read(stage.kind.write(one, place / "files" / f"{row:04d}")))
+        hits, decisions = api.judge(problem, rows.join(read), index)
+        x = rows.moved(rows.take(problem.x, index.to(next(rows.leaves(problem.x)).device)), torch.device("cpu"))
+        found = {name: values.tolist() for name, values in problem.threat.space.measures(x, adv).items()}
+        measures = {row: {name: values[at] for name, values in found.items()} for at, row in enumerate(there)}
+        return dict(zip(there, hits.tolist(), strict=True)), dict(zip(there, decisions.tolist(), strict=True)), measures
 
     # --- reading back --------------------------------------------------------------------------------
 
@@ -272,7 +279,7 @@ class Audit:
             RunError: they can't be read.
         """
         try:
-            return pq.read_table(place / "records.parquet").to_pylist()
+            return pq.read_table(place / "records.parquet").to_pylist(maps_as_pydicts="strict")
         except (OSError, pa.ArrowException) as error:
             raise RunError(
                 f"the records cannot be read: {error}",

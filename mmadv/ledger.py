@@ -55,6 +55,7 @@ class Ledger:
         done: (A,) frozen: nothing below changes any more.
         queries: (A,) forward passes until then.
         gradients: (A,) backward passes until then.
+        recalled: (A,) answers until then that were known already, and cost nothing.
         forwards: rows that the victim was really sent, those of finished rows before the next compaction included.
         backwards: likewise.
         signals: for alarms.
@@ -71,6 +72,7 @@ class Ledger:
     done: Tensor
     queries: Tensor
     gradients: Tensor
+    recalled: Tensor
     forwards: int = field(default=0)
     backwards: int = field(default=0)
     signals: Signals | None = shared(default=None)  # noqa: RUF009 (it is a field)
@@ -94,6 +96,7 @@ class Ledger:
             done=full(False, torch.bool),
             queries=full(0, torch.int64),
             gradients=full(0, torch.int64),
+            recalled=full(0, torch.int64),
         )
 
     @property

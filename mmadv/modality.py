@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -29,7 +29,7 @@ class TargetClaim:
 
 
 class Modality(Protocol):
-    """One kind of input. All methods are pure; the engine does the rest.
+    """One kind of input. All methods are pure; the engine does the rest. An example is rows of length one.
 
     Attributes:
         name: such as `image`.
@@ -67,10 +67,14 @@ class Modality(Protocol):
         """One example, as it stands in such a file."""
         ...
 
-    def figures(self, x: Any, adv: Any, caption: tuple[str, str]) -> str:
-        """HTML that shows one example: clean, adversarial and their difference; under the rules of a `SectionSpec`'s."""
+    def pack(self, row: Any) -> Tensor:
+        """One example as one tensor that holds all of it, for hashes and for storing it without loss."""
         ...
 
-    def metrics(self, x: Any, adv: Any) -> dict[str, Tensor]:
-        """Further distances, (B,) each, in this modality's own units."""
+    def unpack(self, packed: Sequence[Tensor]) -> Any:
+        """Rows of packed examples."""
+        ...
+
+    def figures(self, x: Any, adv: Any, caption: tuple[str, str]) -> str:
+        """HTML that shows one example: clean, adversarial and their difference; under the rules of a `SectionSpec`'s."""
         ...

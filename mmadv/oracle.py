@@ -15,6 +15,7 @@ from mmadv.errors import AccessError, AttackError, InputError, ParameterError, T
 from mmadv.goals import decision
 from mmadv.ledger import Ledger, Signals
 from mmadv.losses import Loss
+from mmadv.memo import Memo
 from mmadv.noise import Noise
 
 if TYPE_CHECKING:
@@ -83,14 +84,16 @@ class Oracle:
         self.y = problem.y.to(target.device)
         self.towards = None if problem.towards is None else problem.towards.to(target.device)
         self.noise = Noise(problem.seed, problem.ids.to(target.device))
-        leaf = next(rows.leaves(x))
+        leaf = next(rows.leaves(self.region.x))
         self._axes = leaf.dim()
         self.ledger = Ledger.blank(
-            rows.copied(x), len(leaf), leaf.device, torch.promote_types(leaf.dtype, torch.float32)
+            rows.copied(self.region.x), len(leaf), leaf.device, torch.promote_types(leaf.dtype, torch.float32)
         )
         self._whole, self._place = self.ledger, torch.arange(len(leaf), device=leaf.device)
         self.signals = Signals.none(leaf.device)
         self.forwards = self.backwards = 0
+        # Discrete candidates come up again and again; what was answered once isn't asked again.
+        self._memo = Memo() if hasattr(self.region, "keys") and self.deterministic else None
         self._opened = False
         self._owned = False  # whether the ledger's adversarials are in memory of their own
         # Upper bounds on what any one row has spent: as long as they fit, no row needs to be asked.
@@ -111,6 +114,7 @@ class Oracle:
         loss: Loss | None = None,
         towards: Tensor | None = None,
         grad: bool = False,
+        probe: bool = False,
     ) -> Evaluation:
         """Ask the victim about one or K candidates a row.
 
@@ -120,6 +124,7 @@ class Oracle:
             loss: `(output, label) -> (…,)`, seen from the goal (`Goal.loss`).
             towards: (A,) classes handed to `loss` as a third argument, the goal left out.
             grad: also give the gradient of `loss`.
+            probe: only to learn from the answers: counted like any other, and never kept as an adversarial.
 
         Returns:
             An `Evaluation` shaped like the candidates.
@@ -141,9 +146,14 @@ class Oracle:
             self.open()
         leaf = next(rows.leaves(adv))
         candidates = leaf.shape[1] if leaf.dim() > self._axes else None
-        valid = self._affordable(valid, candidates, grad)
-        output, losses, gradient = self._ask(adv, valid, loss, towards, grad)
-        return self._judge(adv, candidates, valid, output, losses, gradient)
+        sent: Tensor | None
+        if self._memo is not None and not grad:
+            valid, sent, output = self._recall(self._memo, adv, valid, candidates)
+            losses, gradient = self._loss(loss, output, towards, candidates), None
+        else:
+            valid = sent = self._affordable(valid, candidates, grad)
+            output, losses, gradient = self._ask(adv, valid, loss, towards, grad)
+        return self._judge(adv, candidates, valid, sent, output, losses, gradient, probe)
 
     def retire(self, mask: Tensor) -> None:
         """End the rows of `mask` (A,): the attack knows that it can't find more for them."""
@@ -216,12 +226,43 @@ class Oracle:
             left = torch.minimum(left, budget.gradients - ledger.gradients)
         wanted = valid if valid is not None else ledger.done.new_ones((len(left), candidates or 1))
         sent = wanted & (wanted.cumsum(1) * eot <= left.unsqueeze(1)) & ~ledger.done.unsqueeze(1)
-        ledger.done |= ~sent.any(1)
-        if not bool(sent.any()):
+        ledger.done |= wanted.any(1) & ~sent.any(1)
+        if bool(ledger.done.all()):
             raise Exhausted
         self._most_queries = int(ledger.queries.max()) + each
         self._most_gradients = int(ledger.gradients.max()) + each * grad
         return sent
+
+    def _recall(
+        self, memo: Memo, adv: Any, valid: Tensor | None, candidates: int | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Ask only about what has not been answered before.
+
+        Returns:
+            (A, K) bool: which candidates are answered, (A, K) bool: which of them were sent, and the answers.
+        """
+        keys = self.region.keys(adv)
+        flat = keys.reshape(len(keys), -1)
+        wanted = (~self.ledger.done).unsqueeze(1).expand_as(flat)
+        if valid is not None:
+            wanted = wanted & valid
+        sent = self._affordable(memo.fresh(flat, wanted), candidates, False)
+        assert sent is not None
+        if not self._opened or bool(sent.any()):
+            fresh = self._ask(adv, sent, None, None, False)[0]
+            memo.add(flat[sent], fresh.reshape(*flat.shape, *fresh.shape[keys.dim() :])[sent])
+        answered, output = memo.answers(flat, wanted)
+        return answered, sent, output.reshape(*keys.shape, *output.shape[2:])
+
+    def _loss(self, loss: Loss | None, output: Tensor, towards: Tensor | None, candidates: int | None) -> Any:
+        """`loss` of answers that were given without it, (A,) or (A, K)."""
+        if loss is None:
+            return None
+        y, goal_towards, other = rows.repeated((self.y, self.towards, towards), candidates or 1)
+        flat = output.reshape(-1, output.shape[-1])
+        goal = self.problem.threat.goal
+        values = goal.loss(loss, flat, y, goal_towards) if other is None else loss(flat, y, other)
+        return values.reshape(output.shape[:-1])
 
     def _ask(
         self, adv: Any, valid: Tensor | None, loss: Loss | None, towards: Tensor | None, grad: bool
@@ -269,10 +310,14 @@ class Oracle:
     ) -> tuple[Tensor, Any, Any]:
         y, goal_towards, towards = per_row
         goal, target, eot = self.problem.threat.goal, self.problem.target, self.problem.eot
-        if grad:
-            x = x.detach().requires_grad_()
         with torch.set_grad_enabled(grad):
-            output = answered(target, target(rows.repeated(x, eot)), len(y) * eot)
+            leaf: Any = None
+            back: Any = None
+            if grad:
+                answer, leaf, back = _traced(target, x, eot)
+            else:
+                answer = target(rows.repeated(x, eot))
+            output = answered(target, answer, len(y) * eot)
             if eot > 1:
                 output = expected(output, len(y), eot)
             values: Any = None
@@ -286,8 +331,8 @@ class Oracle:
                     where="the victim's forward pass",
                     fix="use access='score', or make the forward pass differentiable (no detach, no no_grad, no argmax)",
                 )
-            gradient = torch.autograd.grad(values.sum(), x)[0]
-        return output.detach(), values.detach(), gradient
+            gradient = torch.autograd.grad(values.sum(), leaf)[0]
+        return output.detach(), values.detach(), gradient if back is None else back(gradient)
 
     # --- judging ---------------------------------------------------------------------------------
 
@@ -296,9 +341,11 @@ class Oracle:
         adv: Any,
         candidates: int | None,
         valid: Tensor | None,
+        sent: Tensor | None,
         output: Tensor,
         loss: Tensor | None,
         grad: Tensor | None,
+        probe: bool,
     ) -> Evaluation:
         """Count, verify what would be kept, and keep it."""
         ledger, goal, eot = self.ledger, self.problem.threat.goal, self.problem.eot
@@ -315,8 +362,9 @@ class Oracle:
         score = score.to(ledger.score.dtype)
         live = ~ledger.done
         spent: int | Tensor = eot * (candidates or 1)
-        if valid is not None:
-            spent = eot * valid.sum(1)
+        if valid is not None and sent is not None:
+            spent = eot * sent.sum(1)
+            ledger.recalled += live * (eot * valid.sum(1) - spent)
             valid = valid.reshape(hit.shape)
             score, hit = score.masked_fill(~valid, float("-inf")), hit & valid
         ledger.queries += live * spent
@@ -329,9 +377,9 @@ class Oracle:
             hit, score = hit & finite, score.masked_fill(~finite, float("-inf"))
             ledger.broken |= live & (broken if candidates is None else broken.any(1))
             ledger.done |= ledger.broken
-        if self._opened:
+        if self._opened and not probe:
             self._keep(adv, candidates, score, hit, live & ~ledger.broken)
-        else:
+        elif not self._opened:
             ledger.clean_score, ledger.score = score.clone(), score.clone()
             ledger.wrong = ~goal.right(output, self.y) & ~ledger.broken
             ledger.done |= ledger.wrong
@@ -464,6 +512,17 @@ def answered(target: Target, answer: Any, length: int) -> Tensor:
     if target.output is Output.LOG_PROBABILITIES:
         return answer.clamp_min(-1e30)  # −inf is an honest log-probability of 0
     return answer
+
+
+def _traced(target: Target, x: Any, eot: int) -> tuple[Tensor, Tensor, Any]:
+    """The answer to rows, the tensor that its gradient is taken by, and what makes of that the rows' gradient.
+
+    A target whose inputs are not tensors brings its own `traced`: its gradients are those of something inside of it.
+    """
+    if hasattr(target, "traced"):
+        return target.traced(rows.repeated(x, eot))
+    leaf = x.detach().requires_grad_()
+    return target(rows.repeated(leaf, eot)), leaf, None
 
 
 def _spread(values: Tensor, sent: Tensor, size: int, fill: float) -> Tensor:

@@ -125,7 +125,8 @@ def join(parts: Sequence[Rows]) -> Rows:
         >>> join([torch.tensor([1]), torch.tensor([2, 3])])
         tensor([1, 2, 3])
     """
-    return _map(lambda *tensors: torch.cat(tensors), parts[0], *parts[1:])
+    joined = getattr(type(parts[0]), "joined", None)  # of a container whose parts differ in what their rows share
+    return joined(parts) if joined else _map(lambda *tensors: torch.cat(tensors), parts[0], *parts[1:])
 
 
 def like(per_row: Tensor, rows: Tensor) -> Tensor:

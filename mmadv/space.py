@@ -66,6 +66,10 @@ class Space(Protocol):
         """The same without the limit on distance: where minimum-norm attacks search."""
         ...
 
+    def measures(self, x: Any, adv: Any) -> dict[str, Tensor]:
+        """Further figures of each perturbation, (A,) each, in units of their own, for records."""
+        ...
+
 
 @dataclass
 class BallRegion:
@@ -243,3 +247,7 @@ class BallSpace:
 
     def relaxed(self) -> Self:
         return dataclasses.replace(self, eps=float("inf"))
+
+    def measures(self, x: Tensor, adv: Tensor) -> dict[str, Tensor]:
+        delta = (adv - x).flatten(1)
+        return {norm: norms.distance(delta, norm) for norm in NORMS}

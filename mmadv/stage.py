@@ -9,7 +9,7 @@ from functools import cached_property
 from pkgutil import resolve_name
 from typing import Any
 
-from mmadv import api
+from mmadv import api, rows
 from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog, build
@@ -17,7 +17,7 @@ from mmadv.errors import MmadvError, ParameterError, SpecError
 from mmadv.goals import Targeted, Untargeted
 from mmadv.modality import Modality
 from mmadv.protocol import Attack
-from mmadv.source import Examples, Source
+from mmadv.source import Examples, Source, digest
 from mmadv.spec import AttackEntry, Campaign, Spec
 from mmadv.target import Target
 from mmadv.threat import Problem, ThreatModel
@@ -120,6 +120,10 @@ class Stage:
     @property
     def shards(self) -> int:
         return -(-self.length // self.spec.shard_size)
+
+    def digests(self, x: Any) -> list[str]:
+        """SHA-256 of each example of rows."""
+        return [digest(self.kind.pack(rows.take(x, slice(row, row + 1)))) for row in range(rows.count(x))]
 
     def examples(self, shard: int) -> Examples:
         """The examples of one shard."""

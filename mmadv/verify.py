@@ -50,8 +50,9 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
 def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str) -> Iterator[str]:
     records, advs, examples = audit.records(place), audit.adversarials(place), stage.examples(unit.shard)
     entry, label = stage.campaign.attacks[unit.attack], stage.campaign.label(unit.attack)
+    hashes = stage.digests(examples.x)
     for record in records:
-        if digest(rows.take(examples.x, slice(record["row"], record["row"] + 1))) != record["x_sha256"]:
+        if hashes[record["row"]] != record["x_sha256"]:
             yield f"{name}: record {record['row']} ({record['key']}): the clean input is not the one attacked"
     own = [r for r in records if r["success"] and r["origin"] == label and r["origin_eps"] == r["eps"]]
     for eps in dict.fromkeys(r["eps"] for r in own):
@@ -63,15 +64,16 @@ def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str)
             continue
         index = torch.tensor([r["row"] for r in part])
         problem = stage.problem(examples, eps, entry)
-        adv = torch.stack([advs[r["row"]] for r in part])
+        packed = [advs[r["row"]] for r in part]
+        adv = stage.kind.unpack(packed)
         region = problem.threat.space.around(rows.detached(rows.take(examples.x, index), torch.device("cpu")))
         feasible = region.feasible(adv)
         hits, _ = api.judge(problem, adv, index)
-        read = torch.stack([_file(stage, place, r["row"]) for r in part])
+        read = rows.join([_file(stage, place, r["row"]) for r in part])
         stored, _ = api.judge(problem, read, index)
         for at, record in enumerate(part):
             who = f"{name}: record {record['row']} ({record['key']})"
-            if digest(adv[at]) != record["adv_sha256"]:
+            if digest(packed[at]) != record["adv_sha256"]:
                 yield f"{who}: the stored adversarial was altered"
             if not bool(feasible[at]):
                 yield f"{who}: the adversarial breaks the constraints"

@@ -401,7 +401,7 @@ def test_rows_of_figures_get_what_the_modality_asked_for(made, monkeypatch):
     monkeypatch.setattr(type(audit.stages[0].kind), "figures", lambda self, *given: seen.append(given) or "<p>seen</p>")
     report.render(audit, summary)
     x, adv, (label, decision) = seen[0]
-    assert x.shape == adv.shape == (1, 4, 4)
+    assert x.shape == adv.shape == (1, 1, 4, 4)
     assert 0 < float((adv - x).abs().max()) <= 0.05 + 1e-6
     assert label.startswith("label ")
     assert decision != label

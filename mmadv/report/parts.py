@@ -17,7 +17,6 @@ from mmadv.errors import RunError
 from mmadv.host import describe
 from mmadv.report.words import amount
 from mmadv.runs import RunInfo
-from mmadv.source import digest
 from mmadv.stage import Stage, Unit
 
 EXAMPLES = 6
@@ -187,15 +186,15 @@ def _varied(successes: list[tuple[Unit, Record]]) -> list[tuple[Unit, Record]]:
 
 
 def _example(audit: Audit, stage: Stage, unit: Unit, record: Record, measure: str) -> Example:
-    x = stage.examples(unit.shard).x
     row = record["row"]
-    if digest(rows.take(x, slice(row, row + 1))) != record["x_sha256"]:
+    x = rows.take(stage.examples(unit.shard).x, slice(row, row + 1))
+    if stage.digests(x) != [record["x_sha256"]]:
         raise RunError("the clean input is not the one attacked", where=record["key"])
-    adv = audit.adversarials(audit.place(unit))[row]
+    adv = stage.kind.unpack([audit.adversarials(audit.place(unit))[row]])
     names = _class(stage, record["y"]), _class(stage, record["decision"])
     where = "nearest found" if record["eps"] is None else f"ε = {amount(record['eps'])}"
     return Example(
-        html=fragment(stage.kind.figures(x[row], adv, names)),
+        html=fragment(stage.kind.figures(x, adv, names)),
         caption=f"{record['origin']}, {where}, distance {amount(record['distance'])} ({measure})",
         key=record["key"],
         stored=record["stored_success"],

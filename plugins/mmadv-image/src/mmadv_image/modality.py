@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from mmadv import norms
 from mmadv_image import space as pixels
 
 if TYPE_CHECKING:
@@ -44,13 +44,20 @@ class Images:
 
     def write(self, row: Tensor, path: Path) -> Path:
         path = path.with_suffix(".png")
-        path.write_bytes(png(row))
+        path.write_bytes(png(row[0]))
         return path
 
     def read(self, path: Path) -> Tensor:
-        return unpng(path.read_bytes())
+        return unpng(path.read_bytes()).unsqueeze(0)
+
+    def pack(self, row: Tensor) -> Tensor:
+        return row[0].contiguous()
+
+    def unpack(self, packed: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(packed))
 
     def figures(self, x: Tensor, adv: Tensor, caption: tuple[str, str]) -> str:
+        x, adv = x[0], adv[0]
         delta = adv - x
         peak = float(delta.abs().max())
         gain = 0.5 / peak if peak else 1.0
@@ -65,10 +72,6 @@ class Images:
             f'<figure><img alt="{escape(text)}" src="{uri(image)}"><figcaption>{escape(text)}</figcaption></figure>'
             for image, text in shown
         )
-
-    def metrics(self, x: Tensor, adv: Tensor) -> dict[str, Tensor]:
-        delta = (adv - x).flatten(1)
-        return {name: norms.distance(delta, name) for name in ("linf", "l2", "l1")}
 
 
 def png(image: Tensor) -> bytes:
