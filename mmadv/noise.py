@@ -33,6 +33,11 @@ def _mix_(z: Tensor) -> Tensor:
     return z.bitwise_xor_((z >> 31).bitwise_and_((1 << 33) - 1))
 
 
+def mixed(values: Tensor) -> Tensor:
+    """int64 values hashed by SplitMix64's finaliser, each on its own."""
+    return _mix_(values.clone())
+
+
 @dataclass
 class Noise:
     """A stream of draws for each row.

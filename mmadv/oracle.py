@@ -115,6 +115,7 @@ class Oracle:
         towards: Tensor | None = None,
         grad: bool = False,
         probe: bool = False,
+        novel: bool = False,
     ) -> Evaluation:
         """Ask the victim about one or K candidates a row.
 
@@ -125,6 +126,7 @@ class Oracle:
             towards: (A,) classes handed to `loss` as a third argument, the goal left out.
             grad: also give the gradient of `loss`.
             probe: only to learn from the answers: counted like any other, and never kept as an adversarial.
+            novel: none of these comes up twice, so that their answers needn't be remembered.
 
         Returns:
             An `Evaluation` shaped like the candidates.
@@ -147,7 +149,7 @@ class Oracle:
         leaf = next(rows.leaves(adv))
         candidates = leaf.shape[1] if leaf.dim() > self._axes else None
         sent: Tensor | None
-        if self._memo is not None and not grad:
+        if self._memo is not None and not grad and not novel:
             valid, sent, output = self._recall(self._memo, adv, valid, candidates)
             losses, gradient = self._loss(loss, output, towards, candidates), None
         else:
@@ -157,6 +159,7 @@ class Oracle:
 
     def retire(self, mask: Tensor) -> None:
         """End the rows of `mask` (A,): the attack knows that it can't find more for them."""
+        self.open()
         self.ledger.done |= mask
 
     # --- what the engine calls -------------------------------------------------------------------
@@ -331,8 +334,8 @@ class Oracle:
                     where="the victim's forward pass",
                     fix="use access='score', or make the forward pass differentiable (no detach, no no_grad, no argmax)",
                 )
-            gradient = torch.autograd.grad(values.sum(), leaf)[0]
-        return output.detach(), values.detach(), gradient if back is None else back(gradient)
+            gradients = torch.autograd.grad(values.sum(), leaf)
+        return output.detach(), values.detach(), gradients[0] if back is None else back(gradients)
 
     # --- judging ---------------------------------------------------------------------------------
 

@@ -227,7 +227,7 @@ class CallableTarget:
 
     def __init__(
         self,
-        function: Callable[[Tensor], Any],
+        function: Callable[[Any], Any],
         *,
         name: str = "",
         output: str | Output = Output.LOGITS,
@@ -248,7 +248,7 @@ class CallableTarget:
         self.device = torch.device(device)
         self.batch_size = checked_batch_size(batch_size)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Tensor:
         return torch.as_tensor(self.function(x), device=self.device)
 
     @contextmanager

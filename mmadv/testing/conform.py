@@ -21,6 +21,8 @@ def cases(
     host: Host | None = None,
     kit: Kit | None = None,
     settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    attacks: Iterable[str] | None = None,
+    without: Iterable[str] = (),
 ) -> list[Case]:
     """Every attack on a modality in every setting of the kit, but for norms that the attack refuses.
 
@@ -29,6 +31,8 @@ def cases(
         host: of plugins; the default one if not given.
         kit: as for `Trial`.
         settings: lists of words by the attack's qualified name, for attacks that are to be tried with other words than their defaults.
+        attacks: names of those to try; all if not given.
+        without: names of those to leave out, because another call tries them with a kit that suits them.
 
     Raises:
         ParameterError: an attack that refuses every setting, or `settings` for an attack that there isn't.
@@ -38,8 +42,9 @@ def cases(
         ['image.ddn-l2']
     """
     host, settings = host or default_host(), settings or {}
-    names = list(Catalog(host).attacks(modality))
-    for name in settings:
+    names = [name for name in Catalog(host).attacks(modality) if name not in set(without)]
+    names = names if attacks is None else [name for name in names if name in set(attacks)]
+    for name in [*settings, *(attacks or ()), *without]:
         Catalog(host).attack(name, where="settings")
     found = []
     for name in names:
@@ -71,6 +76,8 @@ def conformance(
     kit: Kit | None = None,
     settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     laws: Iterable[str] = tuple(LAWS),
+    attacks: Iterable[str] | None = None,
+    without: Iterable[str] = (),
 ) -> Callable[..., None]:
     """A parametrised pytest test of every attack on a modality, its own plugin's and everybody else's, against every law.
 
@@ -80,6 +87,8 @@ def conformance(
         kit: victims and inputs of the modality; its own, or the one for tensors, if not given.
         settings: further words for attacks by name, such as `{"image.apgd": [{}, {"loss": "dlr"}]}`.
         laws: names of those to check.
+        attacks: names of those to try; all if not given.
+        without: names of those to leave out, because another call tries them with a kit that suits them.
 
     Example:
         >>> test_laws = conformance("image", laws=["feasible"])
@@ -88,7 +97,7 @@ def conformance(
 
     parameters = [
         pytest.param(law, case, id=f"{law}-{case}")
-        for case in cases(modality, host=host, kit=kit, settings=settings)
+        for case in cases(modality, host=host, kit=kit, settings=settings, attacks=attacks, without=without)
         for law in laws
     ]
 

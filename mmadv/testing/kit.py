@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmadv import api, rows
 from mmadv.access import Access
@@ -95,6 +95,24 @@ class Kit:
         if self.levels is None:
             return adv
         return torch.from_numpy(np.rint(adv.double().numpy() * self.levels) / self.levels).to(adv.dtype)
+
+    def answers(self, victim: nn.Module, x: Any) -> Tensor:
+        """(B, L) what a victim says to inputs, asked directly."""
+        with torch.no_grad():
+            return victim(x)
+
+    def brittle(self, victim: nn.Module, x: Any) -> nn.Module:
+        """A victim that answers NaN to everything but these inputs."""
+        return victims.Brittle(victim, x)
+
+    def masked(self, victim: nn.Module) -> nn.Module:
+        """A victim whose gradients are all zero."""
+        return victims.masked(victim)
+
+    def differs(self, one: Any, other: Any) -> Tensor:
+        """(B,) bool: which of the adversarials of two results are not the same, bit by bit."""
+        pairs = zip(rows.leaves(one), rows.leaves(other), strict=True)
+        return torch.stack([(a != b).reshape(len(a), -1).any(1) for a, b in pairs]).any(0)
 
     def single_step(self, stage: Stage, radius: float, words: Words) -> Tensor:
         """(B,) bool: whether one step of steepest ascent of the margin, clipped to the box, fools the victim."""
@@ -251,7 +269,6 @@ class Trial:
         """
         self.need([a == b for a, b in zip(one.status, other.status, strict=True)], f"another status {what}")
         for name in columns or ("adv", "score", "distance", "queries", "gradients"):
-            pairs = zip(rows.leaves(getattr(one, name)), rows.leaves(getattr(other, name)), strict=True)
-            for a, b in pairs:
-                differs = (a != b) & ~((a != a) & (b != b))
-                self.need(~differs.reshape(len(differs), -1).any(1), f"another {name} {what}")
+            a, b = getattr(one, name), getattr(other, name)
+            differs = self.kit.differs(a, b) if name == "adv" else (a != b) & ~((a != a) & (b != b))
+            self.need(~differs, f"another {name} {what}")

@@ -1,0 +1,199 @@
+"""The text modality: what the core asks of texts."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mmadv import rows as row_axis
+from mmadv.errors import ParameterError, nearest
+from mmadv_text import space as text_space
+from mmadv_text.candidates import Candidate, Source
+from mmadv_text.constraints import Editable, Similarity
+from mmadv_text.texts import Lattice, Texts
+from mmadv_text.words import Words
+
+if TYPE_CHECKING:
+    from mmadv_text.source import TextSource
+
+PRESETS: dict[str, dict[str, float]] = {
+    "strict": {"eps": 0.15, "similarity": 0.9},
+    "loose": {"eps": 0.4, "similarity": 0.7},
+    "none": {},
+}
+"""Limits by name; a limit that is given itself goes before."""
+SOURCES = {
+    "wordnet": "mmadv_text.candidates.wordnet:WordNet",
+    "characters": "mmadv_text.candidates.characters:Characters",
+}
+"""Candidate sources that need nothing from the user."""
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class TextModality:
+    """Texts, or pairs of texts whose second part is attacked.
+
+    Example:
+        >>> TextModality().space(preset="none", eps=0.2, candidates="characters").eps
+        0.2
+    """
+
+    name: ClassVar[str] = "text"
+    unit: ClassVar[str] = "share of words"
+
+    @property
+    def kit(self) -> Any:
+        """What the law checks need of texts."""
+        from mmadv_text.kit import TextKit
+
+        return TextKit()
+
+    def space(
+        self,
+        *,
+        preset: str = "loose",
+        eps: float | None = None,
+        words: int | None = None,
+        candidates: str | Source = "wordnet",
+        similarity: float | None = None,
+        encoder: Any = None,
+        edits: int | None = None,
+        stop_words: bool = False,
+        digits: bool = False,
+        entities: bool = False,
+        quoted: bool = False,
+    ) -> text_space.TextSpace:
+        """The space that a user's words describe.
+
+        Args:
+            preset: `strict`, `loose` or `none`: limits for what is not given.
+            eps: the share of words that may be replaced.
+            words: how many words may be replaced.
+            candidates: `wordnet`, `characters`, a source, or a trusted `package.module:attribute`.
+            similarity: least cosine similarity to the original's embedding; −1 switches the check off.
+            encoder: of sentences: a callable, a folder or hub name, or a trusted `package.module:attribute`.
+            edits: how many characters may change.
+            stop_words, digits, entities, quoted: whether such words may be replaced.
+
+        Raises:
+            ParameterError: an unknown preset or source, a limit out of range.
+        """
+        if preset not in PRESETS:
+            raise ParameterError(f"unknown preset {preset!r}", where="preset", fix=nearest(str(preset), PRESETS))
+        eps = PRESETS[preset].get("eps", float("inf")) if eps is None else eps
+        least = PRESETS[preset].get("similarity") if similarity is None else similarity
+        check = None if least is None or least == -1 else Similarity(*_encoder(encoder, least))
+        editable = Editable(stop_words, digits, entities, quoted)
+        return text_space.TextSpace(_source(candidates), eps, words, editable, check, edits)
+
+    def inputs(self, x: Any) -> Texts:
+        return text_space.checked(x)
+
+    def stored(self, rows: Texts) -> Texts:
+        return Texts.of([_read_again(text) for text in rows.strings()])
+
+    def source(self, **words: Any) -> TextSource:
+        from mmadv_text.source import source
+
+        return source(**words)
+
+    def write(self, row: Texts, path: Path) -> Path:
+        path = path.with_suffix(".json")
+        path.write_text(json.dumps(described(row), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        return path
+
+    def read(self, path: Path) -> Texts:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Texts.of([plain["adversarial"] if plain["pair"] is None else (plain["pair"], plain["adversarial"])])
+
+    def pack(self, row: Texts) -> Tensor:
+        return torch.tensor(list(json.dumps(described(row), ensure_ascii=False).encode()), dtype=torch.uint8)
+
+    def unpack(self, packed: Sequence[Tensor]) -> Texts:
+        return row_axis.join([_restored(json.loads(bytes(one.tolist()).decode())) for one in packed])
+
+    def figures(self, x: Texts, adv: Texts, caption: tuple[str, str]) -> str:
+        from mmadv_text.figures import difference
+
+        return difference(x, adv, caption)
+
+
+def described(row: Texts) -> dict[str, Any]:
+    """One example in full: original and adversarial text, and every place where they differ."""
+    lattice, _ = row.lattice(0)
+    changes = [{**vars(change), "span": list(lattice.words.spans[change.word])} for change in row.changes(0)]
+    return {
+        "original": lattice.words.text,
+        "adversarial": row.texts()[0],
+        "pair": lattice.pair,
+        "words": len(lattice.words.spans),
+        "substitutions": changes,
+    }
+
+
+def _restored(plain: dict[str, Any]) -> Texts:
+    """The example that a description is of, as a lattice of its own substitutions."""
+    own = [change for change in plain["substitutions"] if change["source"] != "article"]
+    slots = tuple(change["word"] for change in own)
+    options = tuple((Candidate(one["replacement"], one["source"], one["sense"]),) for one in own)
+    texts = Texts.lattices([Lattice(Words.of(plain["original"]), slots, options, plain["pair"])])
+    texts.choice.fill_(1)
+    return texts
+
+
+def _read_again(text: Any) -> Any:
+    """What comes back of a text that is written as UTF-8."""
+    return text.encode().decode() if isinstance(text, str) else tuple(part.encode().decode() for part in text)
+
+
+def _source(candidates: str | Source) -> Source:
+    if not isinstance(candidates, str):
+        if not isinstance(candidates, Source):
+            raise ParameterError(
+                f"candidates is a {type(candidates).__name__}",
+                where="candidates",
+                fix="give the name of a source, or an object like mmadv_text.candidates.Source",
+            )
+        return candidates
+    if candidates not in SOURCES and ":" not in candidates:
+        raise ParameterError(f"unknown source {candidates!r}", where="candidates", fix=nearest(candidates, SOURCES))
+    return _shared_source(candidates)
+
+
+@functools.cache
+def _shared_source(name: str) -> Source:
+    """One source for all spaces, so that what it knows of a text is kept."""
+    try:
+        return resolve_name(SOURCES.get(name, name))()
+    except (ImportError, AttributeError) as error:
+        raise ParameterError(
+            f"the source cannot be imported: {error}", where="candidates", fix="name it package.module:attribute"
+        ) from error
+
+
+def _encoder(encoder: Any, least: float) -> tuple[Any, float, str]:
+    if encoder is not None and not isinstance(encoder, (str, Path)):
+        return encoder, least, getattr(encoder, "name", type(encoder).__name__)
+    name = str(encoder or ENCODER)
+    return _shared_encoder(name), least, name
+
+
+@functools.cache
+def _shared_encoder(name: str) -> Any:
+    if ":" in name:
+        try:
+            return resolve_name(name)()
+        except (ImportError, AttributeError) as error:
+            raise ParameterError(
+                f"the encoder cannot be imported: {error}", where="encoder", fix="name it package.module:attribute"
+            ) from error
+    from mmadv_text.encoder import SentenceEncoder
+
+    return SentenceEncoder(name)

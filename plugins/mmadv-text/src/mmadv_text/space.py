@@ -1,0 +1,271 @@
+"""Text space: which words may be replaced by what, how many of them, and how far the meaning may drift."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from mmadv.errors import InputError, ParameterError
+from mmadv.noise import mixed
+from mmadv.rows import shared
+from mmadv_text.candidates import Candidate, Source
+from mmadv_text.constraints import Editable, Similarity, distances
+from mmadv_text.texts import Lattice, Text, Texts
+
+
+@dataclass
+class TextRegion:
+    """Around texts: what each word may become, and within which limits.
+
+    Args:
+        x: (A, S) the original texts and their lattices.
+        size: (A, S) int64, how many choices each slot has, the original word among them; 0 for padding.
+        limit: (A,) int64, how many words may be replaced.
+        length: (A,) int64, how many words there are.
+        edits: (A, S, C) characters that each choice changes, or None where they have no limit.
+        options: C, the most choices that any slot of the batch has.
+        space: which it belongs to.
+    """
+
+    x: Texts
+    size: Tensor
+    limit: Tensor
+    length: Tensor
+    edits: Tensor | None
+    options: int = shared()
+    space: TextSpace = shared()  # noqa: RUF009 (it is a field)
+
+    def keys(self, adv: Texts) -> Tensor:
+        """(A,) or (A, K) int64, equal for equal choices of the same text alone."""
+        slot = torch.arange(adv.choice.shape[-1], device=adv.choice.device)
+        each = mixed(slot * 65_537 + adv.choice).mul_(adv.choice != 0)
+        return each.sum(-1) + mixed(adv.number + (1 << 40))
+
+    def changed(self, adv: Texts) -> Tensor:
+        """(A,) or (A, K) int64, words replaced."""
+        return (adv.choice != 0).sum(-1)
+
+    def distance(self, adv: Texts) -> Tensor:
+        """(A,) or (A, K) the share of words replaced."""
+        length = self.length if adv.choice.dim() == 2 else self.length.unsqueeze(1)
+        return self.changed(adv).float() / length.clamp_min(1)
+
+    def cheap(self, adv: Texts) -> Tensor:
+        """(A,) or (A, K) bool: feasible as far as no encoder is needed to tell."""
+        wide = adv.choice.dim() == 3
+        size, limit = (self.size.unsqueeze(1), self.limit.unsqueeze(1)) if wide else (self.size, self.limit)
+        inside = ((adv.choice >= 0) & (adv.choice < size.clamp_min(1))).all(-1) & (self.changed(adv) <= limit)
+        if self.edits is None:
+            return inside
+        edits = self.edits.unsqueeze(1) if wide else self.edits
+        spent = edits.expand(*adv.choice.shape, edits.shape[-1])
+        spent = spent.gather(-1, adv.choice.clamp_min(0).unsqueeze(-1)).squeeze(-1).sum(-1)
+        return inside & (spent <= (self.space.edits or 0))
+
+    def feasible(self, adv: Texts) -> Tensor:
+        """(A,) or (A, K) bool; substitutions that the lattice does not offer are none."""
+        if adv.book is not self.x.book:
+            adv, known = self._translated(adv)
+            return known & self.feasible(adv)
+        inside = self.cheap(adv)
+        check = self.space.similarity
+        if check is None or not bool(inside.any()):
+            return inside
+        index = inside.reshape(-1).nonzero()[:, 0]
+        flat = Texts(adv.choice.reshape(-1, adv.choice.shape[-1])[index], adv.number.reshape(-1)[index], adv.book)
+        changed = (flat.choice != 0).any(1)
+        near = torch.ones(len(index), dtype=torch.bool, device=inside.device)
+        if bool(changed.any()):
+            some = Texts(flat.choice[changed], flat.number[changed], flat.book)
+            near[changed] = check.near(_attacked(some)).to(near.device)
+        return inside.reshape(-1).index_copy(0, index, near).reshape(inside.shape)
+
+    def _translated(self, adv: Texts) -> tuple[Texts, Tensor]:
+        """Rows (A,) of another book in the words of this one's, and which of them it can say."""
+        choice, known = self.x.choice.clone(), torch.zeros(len(adv), dtype=torch.bool, device=self.x.choice.device)
+        for row in range(len(adv)):
+            lattice = self.x.book[int(self.x.number[row])]
+            found = _choice(lattice, *adv.lattice(row))
+            if found is not None:
+                known[row] = True
+                for slot, option in found.items():
+                    choice[row, slot] = option
+        return Texts(choice, self.x.number, self.x.book), known
+
+    def project(self, adv: Texts) -> Texts:
+        """Infeasible texts become the originals: there is no nearest in between."""
+        return Texts(adv.choice * self.feasible(adv).unsqueeze(-1), adv.number, adv.book)
+
+    def judging(self) -> TextRegion:
+        return self
+
+
+@dataclass(frozen=True)
+class TextSpace:
+    """Texts whose words are replaced one by one.
+
+    Args:
+        candidates: what offers the replacements.
+        eps: the share of words that may be replaced, at most.
+        words: how many words may be replaced, at most.
+        editable: which words may be replaced at all.
+        similarity: how near the meaning must stay to the original's.
+        edits: how many characters may change, at most: the Levenshtein distances of the replaced words, added up.
+
+    Raises:
+        ParameterError: a share, a number or a threshold out of range.
+
+    Example:
+        >>> from mmadv_text.candidates.table import Table
+        >>> region = TextSpace(Table({"good": ["fine"]}), eps=0.5).around(Texts.of(["a good film"]))
+        >>> region.size.tolist(), region.limit.tolist()
+        ([[2]], [1])
+    """
+
+    candidates: Source
+    eps: float = float("inf")
+    words: int | None = None
+    editable: Editable = field(default_factory=Editable)
+    similarity: Similarity | None = None
+    edits: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.eps, (int, float)) or not self.eps >= 0:
+            raise ParameterError(
+                f"eps is {self.eps!r}", where="eps", fix="give the share of words that may be replaced, such as 0.2"
+            )
+        for name, value in (("words", self.words), ("edits", self.edits)):
+            if value is not None and (not isinstance(value, int) or value < 0):
+                raise ParameterError(f"{name} is {value!r}", where=name, fix="give a whole number of at least 0")
+
+    def around(self, x: Texts) -> TextRegion:
+        """The region around texts.
+
+        Raises:
+            InputError: texts that are perturbed already.
+        """
+        if bool((x.choice != 0).any()):
+            row = int((x.choice != 0).any(1).nonzero()[0, 0])
+            raise InputError("the clean text holds substitutions", where=f"row {row}", fix="pass the text itself")
+        book = self._lattices([x.book[number] for number in x.number.tolist()])
+        texts = Texts.lattices(book)
+        slots = texts.choice.shape[1]
+        sizes = [[1 + len(options) for options in one.options] for one in book]
+        size = torch.tensor([row + [0] * (slots - len(row)) for row in sizes], dtype=torch.int64).reshape(
+            len(book), slots
+        )
+        length = torch.tensor([len(one.words.spans) for one in book], dtype=torch.int64)
+        most = [self._most(len(one.words.spans)) for one in book]
+        device = x.choice.device
+        edits = None if self.edits is None else distances(book, slots).to(device)
+        texts = Texts(texts.choice.to(device), texts.number.to(device), texts.book)
+        limit = torch.tensor(most, dtype=torch.int64, device=device)
+        return TextRegion(texts, size.to(device), limit, length.to(device), edits, texts.options, self)
+
+    def _most(self, length: int) -> int:
+        share = length if self.eps >= 1 else math.floor(self.eps * length + 1e-9)
+        return share if self.words is None else min(share, self.words)
+
+    def _lattices(self, plain: Sequence[Lattice]) -> list[Lattice]:
+        texts = [one.words for one in plain]
+        offered = self.candidates(texts) if texts else []
+        return [
+            self._lattice(one, options, open_)
+            for one, options, open_ in zip(plain, offered, self.editable.of(texts), strict=True)
+        ]
+
+    def _lattice(self, plain: Lattice, options: list[list[Candidate]], editable: Sequence[bool]) -> Lattice:
+        if len(options) != len(plain.words.spans):
+            raise InputError(
+                f"{getattr(self.candidates, 'name', 'the source')} gave candidates for {len(options)} words of {len(plain.words.spans)}",
+                where="candidates",
+                fix="give one list for each word, an empty one where there is nothing",
+            )
+        slots, kept = [], []
+        for number, (word, own, open_) in enumerate(zip(plain.words.words, options, editable, strict=True)):
+            found = {one.text: one for one in reversed(own) if one.text and one.text != word}
+            if open_ and found:
+                slots.append(number)
+                kept.append(tuple(found[text] for text in dict.fromkeys(one.text for one in own) if text in found))
+        return Lattice(plain.words, tuple(slots), tuple(kept), plain.pair)
+
+    def relaxed(self) -> Self:
+        return dataclasses.replace(self, eps=float("inf"))
+
+    def measures(self, x: Texts, adv: Texts) -> dict[str, Tensor]:
+        """Words replaced, characters edited and, where a threshold is set, similarity to the original and the threshold."""
+        from rapidfuzz.distance import Levenshtein
+
+        changes = [adv.changes(row) for row in range(len(adv))]
+        words = [sum(change.source != "article" for change in one) for one in changes]
+        edited = [sum(Levenshtein.distance(change.original, change.replacement) for change in one) for one in changes]
+        found = {"words": torch.tensor(words).float(), "edits": torch.tensor(edited).float()}
+        if self.similarity is not None:
+            found["similarity"] = self.similarity.of(list(zip(x.texts(), adv.texts(), strict=True)))
+            found["similarity threshold"] = torch.full((len(adv),), self.similarity.least)
+        return found
+
+
+def checked(x: Any) -> Texts:
+    """Texts of what a user passed.
+
+    Raises:
+        InputError: one string in place of a list, or something that is no text.
+    """
+    if isinstance(x, Texts):
+        return x
+    if isinstance(x, str):
+        raise InputError("x is one string", where="x", fix="give a list of texts; one text becomes a list by [text]")
+    try:
+        texts: list[Text] = list(x)
+    except TypeError as error:
+        raise InputError(f"x is a {type(x).__name__}", where="x", fix="give a list of strings") from error
+    for row, text in enumerate(texts):
+        pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text)
+        if not isinstance(text, str) and not pair:
+            raise InputError(
+                f"a {type(text).__name__} stands where a text is expected",
+                where=f"x, row {row}",
+                fix="give strings, or pairs (premise, hypothesis) of strings, whose second part is attacked",
+            )
+        for part in (text,) if isinstance(text, str) else text:
+            _encodable(part, row)
+    return Texts.of([text if isinstance(text, str) else (text[0], text[1]) for text in texts])
+
+
+def _encodable(text: str, row: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text holds a lone surrogate at character {error.start}",
+            where=f"x, row {row}",
+            fix="read the file as UTF-8, or remove the character",
+        ) from error
+
+
+def _attacked(texts: Texts) -> list[tuple[str, str]]:
+    """(original, adversarial) of each row."""
+    return [
+        (texts.book[number].words.text, text) for number, text in zip(texts.number.tolist(), texts.texts(), strict=True)
+    ]
+
+
+def _choice(lattice: Lattice, other: Lattice, chosen: dict[int, int]) -> dict[int, int] | None:
+    """The options of `lattice` that make the same changes to the same text, or None."""
+    if lattice.words.text != other.words.text or lattice.pair != other.pair:
+        return None
+    found = {}
+    for slot, option in chosen.items():
+        word = other.slots[slot]
+        texts = [one.text for one in lattice.options[lattice.slots.index(word)]] if word in lattice.slots else []
+        if option < 0 or other.options[slot][option - 1].text not in texts:
+            return None
+        found[lattice.slots.index(word)] = 1 + texts.index(other.options[slot][option - 1].text)
+    return found

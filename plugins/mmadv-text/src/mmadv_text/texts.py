@@ -1,0 +1,228 @@
+"""Texts as rows: each text is a lattice, its words beside what may stand in their place, and a choice of one for each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from mmadv.rows import shared
+from mmadv_text.candidates import Candidate
+from mmadv_text.words import Words
+
+DELETED, UNKNOWN = -1, -2
+"""Choices that only a probe makes: the word left out, and the victim's word for unknown ones."""
+
+Text = str | tuple[str, str]
+"""A text, or a pair whose second part is attacked."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One place where an adversarial text differs from its original.
+
+    Args:
+        word: number of the word.
+        original: what stood there.
+        replacement: what stands there now.
+        source: what offered it; `article` for a repaired a/an, which counts as no word of its own.
+        sense: what it was offered for.
+    """
+
+    word: int
+    original: str
+    replacement: str
+    source: str
+    sense: str = ""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A text and its substitutions.
+
+    Args:
+        words: the text.
+        slots: numbers of the words that may be replaced.
+        options: for each slot, what by.
+        pair: the first part of a pair, which stays as it is.
+
+    Example:
+        >>> lattice = Lattice(Words.of("a good film"), (1,), ((Candidate("fine", "table"),),))
+        >>> lattice.text({0: 1}), lattice.text({0: DELETED}), lattice.text({0: UNKNOWN})
+        ('a fine film', 'a film', 'a [UNK] film')
+    """
+
+    words: Words
+    slots: tuple[int, ...] = ()
+    options: tuple[tuple[Candidate, ...], ...] = ()
+    pair: str | None = None
+
+    @cached_property
+    def _patches(self) -> list[list[list[tuple[int, str]]]]:
+        """For each slot and option, the pieces of the text that change."""
+        from mmadv_text.language import article
+
+        found = []
+        for slot, options in zip(self.slots, self.options, strict=True):
+            own = 2 * slot + 1
+            before = self.words.words[slot - 1] if slot and self.words.pieces[own - 1].isspace() else ""
+            if before.lower() in ("a", "an") and slot - 1 not in self.slots:
+                found.append([[(own, one.text), (own - 2, article(before, one.text))] for one in options])
+            else:
+                found.append([[(own, one.text)] for one in options])
+        return found
+
+    def _without(self, slot: int) -> list[tuple[int, str]]:
+        """The word left out, with one of the spaces beside it."""
+        own, pieces = 2 * self.slots[slot] + 1, self.words.pieces
+        if pieces[own + 1].startswith(" "):
+            return [(own, ""), (own + 1, pieces[own + 1][1:])]
+        return [(own, ""), (own - 1, pieces[own - 1].removesuffix(" "))]
+
+    def text(self, choice: dict[int, int], unknown: str = "[UNK]") -> str:
+        """The text with the chosen options.
+
+        Args:
+            choice: option by slot, from 1; 0 or missing for the original word.
+            unknown: the victim's word for unknown ones.
+        """
+        pieces = list(self.words.pieces)
+        for slot, option in choice.items():
+            if option > 0:
+                changed = self._patches[slot][option - 1]
+            elif option == DELETED:
+                changed = self._without(slot)
+            elif option == UNKNOWN:
+                changed = [(2 * self.slots[slot] + 1, unknown)]
+            else:
+                continue
+            for place, piece in changed:
+                pieces[place] = piece
+        return "".join(pieces)
+
+    def places(self, choice: dict[int, int]) -> list[tuple[int, int]]:
+        """(start, end) of the word in each slot, in characters of the text with the chosen options."""
+        pieces = list(self.words.pieces)
+        for slot, option in choice.items():
+            for place, piece in self._patches[slot][option - 1]:
+                pieces[place] = piece
+        ends = list(itertools.accumulate(map(len, pieces)))
+        return [(ends[2 * slot], ends[2 * slot + 1]) for slot in self.slots]
+
+    def changes(self, choice: dict[int, int]) -> list[Change]:
+        """Every place where the text with the chosen options differs from the original, in order."""
+        found = []
+        for slot, option in choice.items():
+            if option <= 0:
+                continue
+            one = self.options[slot][option - 1]
+            for place, piece in self._patches[slot][option - 1]:
+                word = place // 2
+                original = self.words.words[word]
+                if word == self.slots[slot]:
+                    found.append(Change(word, original, piece, one.source, one.sense))
+                elif piece != original:
+                    found.append(Change(word, original, piece, "article"))
+        return sorted(found, key=lambda change: change.word)
+
+
+@dataclass(eq=False)
+class Texts:
+    """Rows of texts, and to people a sequence of strings.
+
+    Args:
+        choice: (A, S) or (A, K, S) int64, what stands in each slot: 0 for the original word, else the option; S is that of
+            the text with most slots.
+        number: (A,) or (A, K) int64, which lattice of the book.
+        book: the lattices.
+
+    Example:
+        >>> texts = Texts.of(["one text", "another"])
+        >>> texts[1], len(texts)
+        ('another', 2)
+    """
+
+    choice: Tensor
+    number: Tensor
+    book: tuple[Lattice, ...] = shared()
+
+    @classmethod
+    def of(cls, texts: Sequence[Text]) -> Texts:
+        """Texts without any substitution."""
+        split = [("", text) if isinstance(text, str) else text for text in texts]
+        pairs = [None if isinstance(text, str) else text[0] for text in texts]
+        return cls.lattices(
+            [Lattice(Words.of(text), pair=pair) for (_, text), pair in zip(split, pairs, strict=True)], 0
+        )
+
+    @classmethod
+    def lattices(cls, book: Sequence[Lattice], slots: int | None = None) -> Texts:
+        """The originals of lattices."""
+        if slots is None:
+            slots = max((len(lattice.slots) for lattice in book), default=0)
+        return cls(torch.zeros(len(book), slots, dtype=torch.int64), torch.arange(len(book)), tuple(book))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Texts]) -> Texts:
+        """Texts of several books one after another."""
+        slots = max(part.choice.shape[-1] for part in parts)
+        choice = [torch.nn.functional.pad(part.choice, (0, slots - part.choice.shape[-1])) for part in parts]
+        starts = [sum(len(part.book) for part in parts[:index]) for index in range(len(parts))]
+        number = [part.number + start for part, start in zip(parts, starts, strict=True)]
+        return cls(torch.cat(choice), torch.cat(number), tuple(lattice for part in parts for lattice in part.book))
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @overload
+    def __getitem__(self, index: int) -> Text: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Texts: ...
+
+    def __getitem__(self, index: int | slice) -> Text | Texts:
+        if isinstance(index, slice):
+            return Texts(self.choice[index], self.number[index], self.book)
+        return Texts(self.choice[index][None], self.number[index][None], self.book).strings()[0]
+
+    def __iter__(self) -> Iterator[Text]:
+        return iter(self.strings())
+
+    @property
+    def options(self) -> int:
+        """C, the most choices that any slot of the book has, the original word among them."""
+        return 1 + max((len(one) for lattice in self.book for one in lattice.options), default=0)
+
+    def lattice(self, index: int) -> tuple[Lattice, dict[int, int]]:
+        """One row's lattice, and the option chosen in each slot where it isn't the original word."""
+        chosen = self.choice[index].tolist()
+        return self.book[int(self.number[index])], {slot: option for slot, option in enumerate(chosen) if option}
+
+    def changes(self, index: int) -> list[Change]:
+        """Every place where one row differs from its original."""
+        lattice, chosen = self.lattice(index)
+        return lattice.changes(chosen)
+
+    def texts(self, unknown: str = "[UNK]") -> list[str]:
+        """The attacked text of every row, (A, …) flattened."""
+        numbers = self.number.reshape(-1).tolist()
+        choice = self.choice.reshape(len(numbers), self.choice.shape[-1])
+        row, slot = choice.nonzero().unbind(1)
+        chosen: list[dict[int, int]] = [{} for _ in numbers]
+        for at, which, option in zip(row.tolist(), slot.tolist(), choice[row, slot].tolist(), strict=True):
+            chosen[at][which] = option
+        book = self.book
+        return [
+            book[number].text(options, unknown) if options else book[number].words.text
+            for number, options in zip(numbers, chosen, strict=True)
+        ]
+
+    def strings(self, unknown: str = "[UNK]") -> list[Text]:
+        """What the victim is to read in every row: the attacked text, or the pair that it belongs to."""
+        pairs = [self.book[number].pair for number in self.number.reshape(-1).tolist()]
+        return [text if pair is None else (pair, text) for pair, text in zip(pairs, self.texts(unknown), strict=True)]
