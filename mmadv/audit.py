@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmadv import alarms, api, rows
 from mmadv.catalog import Catalog
-from mmadv.errors import RunError
+from mmadv.errors import AssetError, RunError
 from mmadv.host import Host
 from mmadv.ledger import Status
 from mmadv.runs import Folder, RunInfo, broken_files, seal, write_json
@@ -68,12 +68,16 @@ class Audit:
         spec: what to do.
         out: the run folder.
         host: of plugins.
+
+    Attributes:
+        missing: why campaigns are left out, by name, once the facts were asked for.
     """
 
     def __init__(self, spec: Spec, out: Path, host: Host) -> None:
         self.spec, self.host, self.folder = spec, host, Folder(out)
         catalog = Catalog(host)
         self.stages = [Stage(spec, number, catalog) for number in range(len(spec.campaigns))]
+        self.missing: dict[str, AssetError] = {}
 
     @classmethod
     def of_folder(cls, path: Path, host: Host) -> Audit:
@@ -102,8 +106,29 @@ class Audit:
         campaign = self.stages[unit.campaign].campaign
         return self.folder.unit(campaign.name, campaign.label(unit.attack), unit.shard)
 
+    def keep(self, names: Collection[str]) -> None:
+        """Go on with the campaigns of these names only."""
+        self.stages = [stage for stage in self.stages if stage.campaign.name in names]
+
     def facts(self) -> dict[str, object]:
-        """Fingerprints of all that decides the results, and the versions at hand."""
+        """Fingerprints of all that decides the results, and the versions at hand.
+
+        Optional campaigns whose assets can't be had here are left out from here on, and said to be.
+
+        Raises:
+            AssetError: no campaign is left, or one is missing that is not optional.
+        """
+        self.missing = {}
+        for stage in self.stages:
+            try:
+                stage.prepare()
+            except AssetError as error:
+                if not stage.campaign.optional:
+                    raise
+                self.missing[stage.campaign.name] = error
+        if len(self.missing) == len(self.stages):
+            raise next(iter(self.missing.values()))
+        self.keep([stage.campaign.name for stage in self.stages if stage.campaign.name not in self.missing])
         names = {"mmadv", "torch", *(plugin.distribution for plugin in self.host.loaded)}
         versions = {"python": platform.python_version()}
         for name in sorted(names):

@@ -243,7 +243,9 @@ def report(ctx: typer.Context, run: Annotated[Path, typer.Argument(help="A run f
     from mmadv.audit import Audit
 
     made = Audit.of_folder(run, host_of(ctx))
-    print(drawing.write(made, made.folder.json("summary.json")))
+    summary = made.folder.json("summary.json")
+    made.keep([campaign["name"] for campaign in summary["campaigns"]])
+    print(drawing.write(made, summary))
 
 
 @app.command()
@@ -275,6 +277,11 @@ def _run(made: Audit) -> None:
                 Text(campaign["trust"], style=TRUST[campaign["trust"]]) if first else "",
             )
     console.print(table)
+    for one in summary["missing"]:
+        console.print(
+            Text(f"left out: {one['name']}: {one['what']} ({one['where']})\n  fix: {one['fix']}", style="yellow"),
+            soft_wrap=True,
+        )
     print(drawing.write(made, summary))
 
 

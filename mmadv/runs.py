@@ -128,10 +128,17 @@ class Folder:
         Raises:
             RunError: the folder holds something else.
         """
-        manifest = {"spec": spec.digest, **facts}
+        manifest: dict[str, Any] = {"spec": spec.digest, **facts}
         path = self.path / "manifest.json"
         if path.exists():
             before = self.manifest()
+            # A campaign whose assets were missing, then or now, is in one of the two alone.
+            for key, value in before.items():
+                if isinstance(value, dict) and isinstance(manifest.get(key), dict) and key != "versions":
+                    both = value.keys() & manifest[key].keys()
+                    if any(value[name] != manifest[key][name] for name in both):
+                        continue
+                    manifest[key] = before[key] = {**value, **manifest[key]}
             for key in sorted({*before, *manifest} - {"versions"}):
                 if before.get(key) != manifest.get(key):
                     raise RunError(
@@ -139,6 +146,7 @@ class Folder:
                         where=f"{path}: {_short(before.get(key))}, not {_short(manifest.get(key))}",
                         fix="give another folder, or delete this one to start again",
                     )
+            write_json(path, {**manifest, "versions": before.get("versions", {})})
             return
         if any(entry.name != ".lock" for entry in self.path.iterdir()):
             raise RunError(

@@ -123,7 +123,7 @@ class ThreatEntry(_Open):
 
 
 class Campaign(_Strict):
-    """Attacks on one target under one threat model."""
+    """Attacks on one target under one threat model; an optional one is left out where its models or data can't be had."""
 
     name: str = Field(pattern=r"^[\w.-]+$")
     modality: str
@@ -132,6 +132,7 @@ class Campaign(_Strict):
     threat: ThreatEntry
     attacks: tuple[AttackEntry, ...] = Field(min_length=1)
     cascade: bool = False
+    optional: bool = False
 
     @field_validator("attacks", mode="before")
     @classmethod

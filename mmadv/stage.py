@@ -13,7 +13,7 @@ from mmadv import api, rows
 from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog, build
-from mmadv.errors import MmadvError, ParameterError, SpecError
+from mmadv.errors import AssetError, MmadvError, ParameterError, SpecError
 from mmadv.goals import Targeted, Untargeted
 from mmadv.modality import Modality
 from mmadv.protocol import Attack
@@ -117,6 +117,18 @@ class Stage:
         """Examples of the campaign."""
         return min(len(self.source), self.campaign.data.limit or len(self.source))
 
+    def prepare(self) -> None:
+        """Build the victim, open the data, and see that the space can be laid around an example.
+
+        Raises:
+            AssetError: something that the campaign needs can't be had here.
+        """
+        first = rows.take(self.examples(0).x, slice(0, 1))
+        space = self.space(max(self.campaign.threat.eps, default=None))
+        with located(self.spec, "campaigns", self.number, "threat"):
+            space.around(rows.detached(first, self.target.device))
+            space.measures(first, first)
+
     @property
     def shards(self) -> int:
         return -(-self.length // self.spec.shard_size)
@@ -159,6 +171,8 @@ def located(spec: Spec, *path: str | int) -> Iterator[None]:
         yield
     except SpecError:
         raise
+    except AssetError as error:
+        raise AssetError(error.what, where=f"{where} ({error.where})", fix=error.fix) from error
     except MmadvError as error:
         raise SpecError(
             error.what, where=f"{where} ({error.where})" if error.where else where, fix=error.fix

@@ -26,6 +26,10 @@ def summarise(audit: Audit) -> dict[str, Any]:
         "digest": digest_of(everything),
         "trust": alarms.verdict(alarms.Alarm("", alarms.Trust(campaign["trust"]), "") for campaign in campaigns).value,
         "campaigns": campaigns,
+        "missing": [
+            {"name": name, "what": error.what, "where": error.where, "fix": error.fix}
+            for name, error in audit.missing.items()
+        ],
     }
 
 

@@ -31,6 +31,9 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
         for name, value in now[fact].items():  # type: ignore[attr-defined]
             if before.get(fact, {}).get(name) != value:
                 yield f"{name}: the {fact} are not those of the run"
+    for name, error in audit.missing.items():
+        if name in before.get("targets", {}):
+            yield f"{name}: can't be judged again here: {error.what}"
     units = audit.units()
     for done, unit in enumerate(units):
         stage, place = audit.stages[unit.campaign], audit.place(unit)

@@ -399,6 +399,24 @@ def test_stop_words() -> None:
     assert {"the", "is", "not"} <= language.stop_words()
 
 
+def test_missing_stop_words_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nowhere:
+        def words(self, language: str) -> list[str]:
+            raise LookupError
+
+    def missing(*args: object, **kwargs: object) -> list[Path]:
+        raise AssetError("not installed")
+
+    monkeypatch.setattr("nltk.corpus.stopwords", Nowhere())
+    monkeypatch.setattr(language, "package_files", missing)
+    language.stop_words.cache_clear()
+    try:
+        with pytest.raises(AssetError, match=r"nltk\.download\('stopwords'\)"):
+            language.stop_words()
+    finally:
+        language.stop_words.cache_clear()
+
+
 # Other sources
 
 

@@ -131,7 +131,7 @@ class Lattice:
         return sorted(found, key=lambda change: change.word)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Texts:
     """Rows of texts, and to people a sequence of strings.
 
@@ -175,6 +175,9 @@ class Texts:
         starts = [sum(len(part.book) for part in parts[:index]) for index in range(len(parts))]
         number = [part.number + start for part, start in zip(parts, starts, strict=True)]
         return cls(torch.cat(choice), torch.cat(number), tuple(lattice for part in parts for lattice in part.book))
+
+    def __repr__(self) -> str:
+        return f"Texts({len(self)} texts, {int((self.choice != 0).sum())} words replaced)"
 
     def __len__(self) -> int:
         return len(self.number)
