@@ -1,0 +1,187 @@
+"""Searches against exhaustive search, and against plain re-writings of their papers, text by text."""
+
+import itertools
+import math
+import random
+
+import pytest
+import torch
+
+import mmadv
+from mmadv_text.candidates.table import Table
+
+random.seed(0)
+WORDS = [f"{a}{b}{c}" for a in "bdg" for b in "aeiou" for c in "klmn"]
+SYNONYMS = {word: random.sample(WORDS, random.randint(1, 3)) for word in WORDS[:40]}
+SYNONYMS = {word: sorted(set(options) - {word}) for word, options in SYNONYMS.items()}
+WEIGHT = {word: random.uniform(-1, 1) for word in WORDS}
+PAIR = {pair: random.uniform(-0.6, 0.6) for pair in itertools.permutations(WORDS[:30], 2)}
+TEXTS = [" ".join(random.choices(WORDS[:45], k=random.randint(2, 7))) for _ in range(60)]
+SPACE = {"preset": "none", "eps": 1.0, "candidates": Table(SYNONYMS), "stop_words": True, "entities": True}
+
+
+def score(text):
+    """A bag of words and of neighbouring pairs, so that substitutions interact."""
+    words = text.split()
+    return sum(WEIGHT.get(word, 0.0) for word in words) + sum(PAIR.get(pair, 0.0) for pair in itertools.pairwise(words))
+
+
+class Victim:
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, texts):
+        self.asked += texts
+        return torch.tensor([[-score(text), score(text)] for text in texts])
+
+
+LABELS = [int(score(text) > 0) for text in TEXTS]
+
+
+def attacked(name, **words):
+    return mmadv.attack(Victim(), TEXTS, LABELS, f"text.{name}", **SPACE, **words)
+
+
+def replaced(one, other):
+    return sum(a != b for a, b in zip(one.split(), other.split(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def optimum():
+    """For each text the least number of words whose replacement fools, or None; by plain enumeration."""
+    found = []
+    for text, label in zip(TEXTS, LABELS, strict=True):
+        options = [[word, *SYNONYMS.get(word, [])] for word in text.split()]
+        flips = (
+            replaced(text, " ".join(point))
+            for point in itertools.product(*options)
+            if int(score(" ".join(point)) > 0) != label
+        )
+        found.append(min(flips, default=None))
+    return found
+
+
+def test_exhaustive_search_finds_the_optimum(optimum):
+    result = attacked("exhaustive")
+    for row, least in enumerate(optimum):
+        assert bool(result.success[row]) == (least is not None)
+        if least is not None:
+            assert replaced(TEXTS[row], result.adv[row]) == least
+    assert sum(least is not None for least in optimum) >= 25
+    assert len({least for least in optimum if least}) >= 2
+
+
+@pytest.mark.parametrize("name", ["beam", "suite"])
+def test_beam_and_suite_miss_no_flip_and_use_the_fewest_words(name, optimum):
+    result = attacked(name)
+    for row, least in enumerate(optimum):
+        assert bool(result.success[row]) == (least is not None)
+        if least is not None:
+            assert replaced(TEXTS[row], result.adv[row]) == least
+
+
+@pytest.mark.parametrize("name", ["pwws", "greedy", "genetic", "swarm"])
+def test_no_search_beats_the_optimum(name, optimum):
+    result = attacked(name)
+    missed = 0
+    for row, least in enumerate(optimum):
+        if result.success[row]:
+            assert least is not None
+            assert replaced(TEXTS[row], result.adv[row]) >= least
+        missed += least is not None and not bool(result.success[row])
+    assert missed <= 6
+
+
+def wrong(text, label):
+    return 1 / (1 + math.exp(2 * score(text) * (1 if label else -1)))
+
+
+def greedy_by_hand(text, label, left_out):
+    """Word importance ranking as in TextAttack's GreedyWordSwapWIR, one text at a time."""
+    words = text.split()
+    asked = [text]
+
+    def ask(one):
+        asked.append(one)
+        return wrong(one, label)
+
+    open_ = [place for place, word in enumerate(words) if SYNONYMS.get(word)]
+    without = {}
+    for place in open_:
+        probe = words[:place] + ([] if left_out else ["[UNK]"]) + words[place + 1 :]
+        without[place] = ask(" ".join(probe))
+    order = sorted(open_, key=lambda place: -without[place])
+    now, best = list(words), wrong(text, label)
+    for place in order:
+        options = [[*now[:place], other, *now[place + 1 :]] for other in SYNONYMS[words[place]]]
+        scores = [ask(" ".join(option)) for option in options]
+        if max(scores) > best:
+            best, now = max(scores), options[scores.index(max(scores))]
+            if best > 0.5:
+                return " ".join(now), len(asked), True
+    return text, len(asked), False
+
+
+@pytest.mark.parametrize("ranking", ["delete", "unk"])
+def test_greedy_is_the_plain_search_text_by_text(ranking):
+    result = attacked("greedy", ranking=ranking)
+    for row, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True)):
+        final, queries, fooled = greedy_by_hand(text, label, ranking == "delete")
+        assert bool(result.success[row]) == fooled
+        assert int(result.queries[row]) == queries
+        if fooled:
+            assert result.adv[row] == final
+
+
+def pwws_by_hand(text, label):
+    """The paper's PWWS, one text at a time."""
+    words = text.split()
+    open_ = [place for place, word in enumerate(words) if SYNONYMS.get(word)]
+    if not open_:
+        return None
+    base = wrong(text, label)
+    saliency, best = {}, {}
+    for place in open_:
+        saliency[place] = wrong(" ".join([*words[:place], "[UNK]", *words[place + 1 :]]), label) - base
+        options = [" ".join([*words[:place], other, *words[place + 1 :]]) for other in SYNONYMS[words[place]]]
+        gains = [wrong(option, label) - base for option in options]
+        if max(gains) + base > 0.5:  # fooled on the way
+            return "one word"
+        best[place] = (max(gains), SYNONYMS[words[place]][gains.index(max(gains))])
+    total = sum(math.exp(value) for value in saliency.values())
+    order = sorted(open_, key=lambda place: -math.exp(saliency[place]) / total * best[place][0])
+    now = list(words)
+    for place in order:
+        now[place] = best[place][1]
+        if wrong(" ".join(now), label) > 0.5:
+            return " ".join(now)
+    return None
+
+
+def test_pwws_is_the_papers_text_by_text():
+    result = attacked("pwws")
+    several = 0
+    for row, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True)):
+        final = pwws_by_hand(text, label)
+        if final == "one word":
+            assert bool(result.success[row])
+            assert replaced(text, result.adv[row]) == 1
+        elif final is None:
+            assert not bool(result.success[row])
+        else:
+            several += 1
+            assert result.adv[row] == final
+    assert several >= 5
+
+
+@pytest.mark.parametrize("name", ["pwws", "greedy", "beam", "genetic", "swarm", "exhaustive", "suite"])
+def test_an_outside_count_agrees_and_nothing_is_asked_twice(name):
+    victim = Victim()
+    result = mmadv.attack(victim, TEXTS[:20], LABELS[:20], f"text.{name}", **SPACE)
+    asked = victim.asked
+    assert len(asked) == result.forwards + result.checks
+    assert int(result.queries.sum()) <= result.forwards
+    own = asked[
+        6 : len(asked) - int(result.success.sum())
+    ]  # without the look for chance and the judging of what was stored
+    assert len(own) <= len(set(own)) * 1.25  # twins among texts apart
