@@ -1,7 +1,7 @@
-"""Ours beside the peers: `python benchmarks/run.py setup`, then `image` or `cost`.
+"""Ours beside the peers: `python benchmarks/run.py setup`, then `image` or `cost`; `setup-text`, then `text`.
 
-Only `setup` runs under the Python that you call it with; the rest starts itself again in `benchmarks/.venv`, where
-ours, the peers and one torch live together, so that they can be run in turns in one process.
+Only the set-ups run under the Python that you call them with; the rest starts itself again in `benchmarks/.venv` (or
+`.venv-text`), where ours, the peers and one torch live together, so that they can be run in turns in one process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from text import run as text_run
 
 HERE = Path(__file__).resolve().parent
 VENV, RESULTS = HERE / ".venv", HERE / "results"
@@ -387,19 +389,31 @@ def main() -> None:
             sub.add_argument("--victims", nargs="+", choices=["natural", "robust"])
             sub.add_argument("--attacks", nargs="+", help='such as "pgd", "pgd-l2" or "mifgsm-linf-40"')
             sub.add_argument("--rows", type=int, default=400)
+    commands.add_parser("setup-text", help=text_run.setup.__doc__).set_defaults(run=text_run.setup)
+    sub = commands.add_parser("text", help=text_run.text.__doc__)
+    sub.set_defaults(run=text_run.text)
+    sub.add_argument("--quick", action="store_true", help="few rows: does everything still run?")
+    sub.add_argument("--without-ours", action="store_true", help="the peers only")
+    sub.add_argument("--add", action="store_true", help="replace these cells in the full results and keep all others")
+    sub.add_argument("--libraries", nargs="+", choices=text_run.LIBRARIES)
+    sub.add_argument("--victims", nargs="+", choices=text_run.VICTIMS)
+    sub.add_argument("--attacks", nargs="+", help='such as "pwws" or "wir-delete"')
+    sub.add_argument("--rows", type=int, default=100)
     args = parser.parse_args()
-    if args.run is not setup:
-        _in_venv()
+    if args.run is text_run.text:
+        _in_venv(text_run.VENV, text_run.PYTHON, "setup-text")
+    elif args.run not in (setup, text_run.setup):
+        _in_venv(VENV, PYTHON, "setup")
     args.run(args)
 
 
-def _in_venv() -> None:
+def _in_venv(venv: Path, python: Path, made_by: str) -> None:
     """Go on in the benchmark's own environment, on one thread (figures of two threads do not repeat)."""
-    if Path(sys.prefix) != VENV:
-        if not PYTHON.exists():
-            sys.exit("no environment yet: run `python benchmarks/run.py setup` first")
+    if Path(sys.prefix) != venv:
+        if not python.exists():
+            sys.exit(f"no environment yet: run `python benchmarks/run.py {made_by}` first")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        sys.exit(subprocess.run([str(PYTHON), *sys.argv], env=environment).returncode)
+        sys.exit(subprocess.run([str(python), *sys.argv], env=environment).returncode)
     import torch
 
     torch.set_num_threads(1)

@@ -20,6 +20,7 @@ from mmadv.noise import Noise
 
 if TYPE_CHECKING:
     from mmadv.protocol import Attack
+    from mmadv.space import Region
     from mmadv.target import Target
     from mmadv.threat import Problem
 
@@ -311,6 +312,7 @@ class Oracle:
     def _pass(
         self, x: Any, per_row: tuple[Tensor, Tensor | None, Tensor | None], loss: Loss | None, grad: bool
     ) -> tuple[Tensor, Any, Any]:
+        x = rows.expanded(x)
         y, goal_towards, towards = per_row
         goal, target, eot = self.problem.threat.goal, self.problem.target, self.problem.eot
         with torch.set_grad_enabled(grad):
@@ -402,7 +404,7 @@ class Oracle:
             kept, pick = self._keep_hits(index, adv, score, hit, hitting, kept, pick)
         index = rows.affected(kept)
         if index is not None:
-            self._store(index, kept, adv if pick is None else rows.chosen(adv, pick))
+            self._store(index, kept, rows.expanded(adv if pick is None else rows.chosen(adv, pick)))
 
     def _keep_hits(
         self, index: Tensor | slice, adv: Any, score: Tensor, hit: Tensor, hitting: Tensor, kept: Tensor, pick: Any
@@ -411,7 +413,7 @@ class Oracle:
         ledger = self.ledger
         region, adv, score, hit, hitting = rows.take((self.region.judging(), adv, score, hit, hitting), index)
         score_before, distance_before = rows.take((ledger.score, ledger.distance), index)
-        feasible, distance = region.feasible(adv), region.distance(adv).to(score.dtype)
+        feasible, distance = _judged(region, adv, hit, score.dtype)
         found, strayed = hit & feasible, hit & ~feasible
         score, distance = score.masked_fill(~found, float("-inf")), distance.masked_fill(~found, float("inf"))
         if pick is not None:
@@ -515,6 +517,18 @@ def answered(target: Target, answer: Any, length: int) -> Tensor:
     if target.output is Output.LOG_PROBABILITIES:
         return answer.clamp_min(-1e30)  # −inf is an honest log-probability of 0
     return answer
+
+
+def _judged(region: Region, adv: Any, hit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Whether candidates are feasible, and their distance; of candidates that have to be written out, for hits alone."""
+    if not hasattr(adv, "expanded"):
+        return region.feasible(adv), region.distance(adv).to(dtype)
+    feasible, distance = torch.zeros_like(hit), torch.full(hit.shape, float("inf"), dtype=dtype, device=hit.device)
+    row, candidate = hit.nonzero().unbind(1)
+    around = rows.take(region, row)
+    one = rows.expanded(rows.take(rows.fold(adv), row * hit.shape[1] + candidate))
+    feasible[row, candidate], distance[row, candidate] = around.feasible(one), around.distance(one).to(dtype)
+    return feasible, distance
 
 
 def _traced(target: Target, x: Any, eot: int) -> tuple[Tensor, Tensor, Any]:

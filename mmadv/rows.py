@@ -176,6 +176,12 @@ def chosen(rows: Rows, index: Tensor) -> Rows:
     return _map(lambda tensor: tensor[torch.arange(len(tensor), device=tensor.device), index], rows)
 
 
+def expanded(rows: Rows) -> Rows:
+    """Rows that only say how they are made from others, as themselves; all others as they are."""
+    make = getattr(rows, "expanded", None)
+    return rows if make is None else make()
+
+
 def detached(rows: Rows, device: torch.device) -> Rows:
     """Rows on `device`, cut from any graph, outside inference mode, contiguous, and in at least float32."""
 

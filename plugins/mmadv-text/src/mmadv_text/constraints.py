@@ -48,6 +48,8 @@ class Editable:
         return [self._of(words, stopped) for words in texts]
 
     def _of(self, words: Words, stopped: frozenset[str]) -> list[bool]:
+        if self.stop_words and self.digits and self.entities and self.quoted:
+            return [True] * len(words.spans)
         quotes = [] if self.quoted else [match.span() for match in QUOTED.finditer(words.text)]
         tags = [""] * len(words.words) if self.entities else language.tag(words.words)
         return [

@@ -69,6 +69,7 @@ class TextModality:
         digits: bool = False,
         entities: bool = False,
         quoted: bool = False,
+        articles: bool = True,
     ) -> text_space.TextSpace:
         """The space that a user's words describe.
 
@@ -81,6 +82,7 @@ class TextModality:
             encoder: of sentences: a callable, a folder or hub name, or a trusted `package.module:attribute`.
             edits: how many characters may change.
             stop_words, digits, entities, quoted: whether such words may be replaced.
+            articles: repair a/an before a replacement.
 
         Raises:
             ParameterError: an unknown preset or source, a limit out of range.
@@ -91,7 +93,7 @@ class TextModality:
         least = PRESETS[preset].get("similarity") if similarity is None else similarity
         check = None if least is None or least == -1 else Similarity(*_encoder(encoder, least))
         editable = Editable(stop_words, digits, entities, quoted)
-        return text_space.TextSpace(_source(candidates), eps, words, editable, check, edits)
+        return text_space.TextSpace(_source(candidates), eps, words, editable, check, edits, articles)
 
     def inputs(self, x: Any) -> Texts:
         return text_space.checked(x)

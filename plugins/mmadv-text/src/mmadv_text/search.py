@@ -11,7 +11,7 @@ from torch import Tensor
 from mmadv import Evaluation, Oracle, losses
 from mmadv.noise import Noise
 from mmadv_text.space import TextRegion
-from mmadv_text.texts import Texts
+from mmadv_text.texts import Moved, Texts
 
 PIECE = 512
 """Candidates of a row that are asked about at once; long texts have more than memory has room for."""
@@ -19,19 +19,21 @@ PIECE = 512
 
 @dataclass
 class Moves:
-    """Rows: every substitution of one more word in one of W base texts, those that there are standing first.
+    """Rows: substitutions of one more word in one of W base texts, those that there are standing first.
 
     Args:
         bases: (A, W, S) the choices that are started from.
-        code: (A, K) int64, which base, slot and option, as one number.
+        base: (A, K) int64, which of them.
+        slot: (A, K) int64, which slot is changed.
+        option: (A, K) int64, to what.
         valid: (A, K) bool.
-        options: C, the number of choices that codes are counted by.
     """
 
     bases: Tensor
-    code: Tensor
+    base: Tensor
+    slot: Tensor
+    option: Tensor
     valid: Tensor
-    options: int
 
     @classmethod
     def around(cls, region: TextRegion, bases: Tensor, open_: Tensor) -> Moves:
@@ -42,47 +44,34 @@ class Moves:
             bases: (A, W, S).
             open_: (A, W, S) bool, where a word may be replaced.
         """
-        options = region.options
-        number = torch.arange(1, options, device=bases.device)
-        allowed = open_.unsqueeze(-1) & (number < region.size[:, None, :, None])
-        flat = allowed.flatten(1)
-        count = flat.sum(1)
+        device = bases.device
+        row, base, slot = open_.nonzero().unbind(1)
+        options = (region.size[row, slot] - 1).clamp_min(0)
+        each = torch.repeat_interleave(torch.arange(len(row), device=device), options)
+        number = torch.arange(len(each), device=device)
+        option = 1 + number - (options.cumsum(0) - options)[each]
+        row = row[each]
+        count = torch.bincount(row, minlength=len(bases))
+        place = number - (count.cumsum(0) - count)[row]
         most = int(count.max()) if len(count) else 0
-        # Valid ones first, in their own order.
-        row, at = flat.nonzero().unbind(1)
-        place = flat.cumsum(1)[row, at] - 1
-        code = flat.new_zeros((len(flat), most), dtype=torch.int64)
-        code[row, place] = at
-        valid = torch.arange(most, device=bases.device) < count.unsqueeze(1)
-        return cls(bases, code, valid, options)
+        columns = torch.zeros(3, len(bases), most, dtype=torch.int64, device=device)
+        columns[:, row, place] = torch.stack([base[each], slot[each], option])
+        valid = torch.arange(most, device=device) < count.unsqueeze(1)
+        return cls(bases, columns[0], columns[1], columns[2], valid)
 
-    @property
-    def slot(self) -> Tensor:
-        """(A, K) which slot each changes."""
-        return self.code // (self.options - 1) % self.bases.shape[2] if self.options > 1 else self.code
-
-    @property
-    def option(self) -> Tensor:
-        """(A, K) to which option."""
-        return 1 + self.code % (self.options - 1) if self.options > 1 else self.code
-
-    @property
-    def base(self) -> Tensor:
-        """(A, K) from which base."""
-        return self.code // max((self.options - 1) * self.bases.shape[2], 1)
-
-    def choice(self, part: slice = slice(None)) -> Tensor:
-        """(A, k, S) the choices of some of the moves."""
-        slots = self.bases.shape[2]
-        base = self.base[:, part].unsqueeze(-1).expand(-1, -1, slots)
-        return self.bases.gather(1, base).scatter(
-            2, self.slot[:, part].unsqueeze(-1), self.option[:, part].unsqueeze(-1)
-        )
+    def texts(self, oracle: Oracle, part: slice = slice(None)) -> Moved:
+        """Some of the moves as candidates of the oracle's rows."""
+        rows, bases, slots = self.bases.shape
+        origin = self.base[:, part] + bases * torch.arange(rows, device=self.base.device).unsqueeze(1)
+        number = oracle.region.x.number.unsqueeze(1).expand(origin.shape)
+        flat = self.bases.reshape(rows * bases, slots)
+        return Moved(origin.unsqueeze(-1), self.slot[:, part], self.option[:, part], number, flat, oracle.region.x.book)
 
     def picked(self, index: Tensor) -> Tensor:
         """(A, k, S) the choices of the moves at `index` (A, k)."""
-        part = Moves(self.bases, self.code.gather(1, index), self.valid.gather(1, index), self.options)
-        return part.choice()
+        base, slot, option = (column.gather(1, index) for column in (self.base, self.slot, self.option))
+        start = self.bases.gather(1, base.unsqueeze(-1).expand(-1, -1, self.bases.shape[2]))
+        return start.scatter(2, slot.unsqueeze(-1), option.unsqueeze(-1))
 
 
 def texts(oracle: Oracle, choice: Tensor) -> Texts:
@@ -103,12 +92,11 @@ def ask(oracle: Oracle, moves: Moves) -> Tensor:
 
     A row that is fooled by one part of its moves is not asked about the next.
     """
-    total = moves.code.shape[1]
     found = [
-        told(oracle.evaluate(texts(oracle, moves.choice(part)), valid=moves.valid[:, part], loss=losses.log_odds))
-        for part in pieces(total)
+        told(oracle.evaluate(moves.texts(oracle, part), valid=moves.valid[:, part], loss=losses.log_odds))
+        for part in pieces(moves.valid.shape[1])
     ]
-    return torch.cat(found, 1) if found else moves.code.new_zeros(moves.code.shape, dtype=torch.float32)
+    return torch.cat(found, 1) if found else torch.zeros(moves.valid.shape, device=moves.valid.device)
 
 
 def told(answer: Evaluation) -> Tensor:
@@ -126,14 +114,14 @@ def probed(oracle: Oracle, instead: int) -> Tensor:
     region: TextRegion = oracle.region
     open_ = region.size > 1
     slots = open_.shape[1]
-    found = []
-    for part in pieces(slots):
-        number = torch.arange(part.start, part.stop, device=open_.device)
-        choice = torch.zeros(len(open_), len(number), slots, dtype=torch.int64, device=open_.device)
-        choice[:, torch.arange(len(number)), number] = instead
-        answer = oracle.evaluate(texts(oracle, choice), valid=open_[:, part], loss=losses.log_odds, probe=True)
-        found.append(told(answer))
-    return torch.cat(found, 1) if found else torch.zeros(open_.shape)
+    slot = torch.arange(slots, device=open_.device).expand(open_.shape)
+    zero = torch.zeros_like(region.x.choice).unsqueeze(1)
+    moves = Moves(zero, torch.zeros_like(slot), slot, torch.full_like(slot, instead), open_)
+    found = [
+        told(oracle.evaluate(moves.texts(oracle, part), valid=moves.valid[:, part], loss=losses.log_odds, probe=True))
+        for part in pieces(slots)
+    ]
+    return torch.cat(found, 1) if found else torch.zeros(open_.shape, device=open_.device)
 
 
 def clean_loss(oracle: Oracle) -> Tensor:

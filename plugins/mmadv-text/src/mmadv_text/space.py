@@ -16,7 +16,10 @@ from mmadv.noise import mixed
 from mmadv.rows import shared
 from mmadv_text.candidates import Candidate, Source
 from mmadv_text.constraints import Editable, Similarity, distances
-from mmadv_text.texts import Lattice, Text, Texts
+from mmadv_text.texts import UNKNOWN, Lattice, Moved, Text, Texts
+
+OFFSET = -UNKNOWN
+"""Choices below 0, which only probes make."""
 
 
 @dataclass
@@ -30,6 +33,7 @@ class TextRegion:
         length: (A,) int64, how many words there are.
         edits: (A, S, C) characters that each choice changes, or None where they have no limit.
         options: C, the most choices that any slot of the batch has.
+        tickets: (S · (C + 2),) int64, what `keys` adds up.
         space: which it belongs to.
     """
 
@@ -39,13 +43,20 @@ class TextRegion:
     length: Tensor
     edits: Tensor | None
     options: int = shared()
-    space: TextSpace = shared()  # noqa: RUF009 (it is a field)
+    tickets: Tensor = shared()  # noqa: RUF009 (it is a field)
+    space: TextSpace = shared()  # noqa: RUF009
 
-    def keys(self, adv: Texts) -> Tensor:
+    def keys(self, adv: Texts | Moved) -> Tensor:
         """(A,) or (A, K) int64, equal for equal choices of the same text alone."""
-        slot = torch.arange(adv.choice.shape[-1], device=adv.choice.device)
-        each = mixed(slot * 65_537 + adv.choice).mul_(adv.choice != 0)
-        return each.sum(-1) + mixed(adv.number + (1 << 40))
+        # Each choice of each slot has a random number of its own, the original word and padding 0; a text is their sum.
+        width = self.options + OFFSET
+        slot = torch.arange(self.size.shape[1], device=self.size.device) * width + OFFSET
+        if isinstance(adv, Texts):
+            return self.tickets[slot + adv.choice].sum(-1) + mixed(adv.number)
+        origin = adv.origin.squeeze(-1)
+        before = slot[adv.slot] + adv.bases[origin, adv.slot]
+        change = self.tickets[slot[adv.slot] + adv.option] - self.tickets[before]
+        return self.tickets[slot + adv.bases].sum(-1)[origin] + change + mixed(adv.number)
 
     def changed(self, adv: Texts) -> Tensor:
         """(A,) or (A, K) int64, words replaced."""
@@ -117,6 +128,7 @@ class TextSpace:
         editable: which words may be replaced at all.
         similarity: how near the meaning must stay to the original's.
         edits: how many characters may change, at most: the Levenshtein distances of the replaced words, added up.
+        articles: repair a/an before a replacement, which counts as no word of its own.
 
     Raises:
         ParameterError: a share, a number or a threshold out of range.
@@ -134,6 +146,7 @@ class TextSpace:
     editable: Editable = field(default_factory=Editable)
     similarity: Similarity | None = None
     edits: int | None = None
+    articles: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.eps, (int, float)) or not self.eps >= 0:
@@ -166,7 +179,9 @@ class TextSpace:
         edits = None if self.edits is None else distances(book, slots).to(device)
         texts = Texts(texts.choice.to(device), texts.number.to(device), texts.book)
         limit = torch.tensor(most, dtype=torch.int64, device=device)
-        return TextRegion(texts, size.to(device), limit, length.to(device), edits, texts.options, self)
+        tickets = mixed(torch.arange(slots * (texts.options + OFFSET), device=device) + (1 << 40))
+        tickets[OFFSET :: texts.options + OFFSET] = 0
+        return TextRegion(texts, size.to(device), limit, length.to(device), edits, texts.options, tickets, self)
 
     def _most(self, length: int) -> int:
         share = length if self.eps >= 1 else math.floor(self.eps * length + 1e-9)
@@ -189,11 +204,11 @@ class TextSpace:
             )
         slots, kept = [], []
         for number, (word, own, open_) in enumerate(zip(plain.words.words, options, editable, strict=True)):
-            found = {one.text: one for one in reversed(own) if one.text and one.text != word}
-            if open_ and found:
+            found = {one.text: one for one in own if one.text and one.text != word} if open_ and own else None
+            if found:
                 slots.append(number)
-                kept.append(tuple(found[text] for text in dict.fromkeys(one.text for one in own) if text in found))
-        return Lattice(plain.words, tuple(slots), tuple(kept), plain.pair)
+                kept.append(tuple(found.values()))
+        return Lattice(plain.words, tuple(slots), tuple(kept), plain.pair, self.articles)
 
     def relaxed(self) -> Self:
         return dataclasses.replace(self, eps=float("inf"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
@@ -50,6 +50,7 @@ class Lattice:
         slots: numbers of the words that may be replaced.
         options: for each slot, what by.
         pair: the first part of a pair, which stays as it is.
+        articles: repair a/an before a replacement.
 
     Example:
         >>> lattice = Lattice(Words.of("a good film"), (1,), ((Candidate("fine", "table"),),))
@@ -61,28 +62,38 @@ class Lattice:
     slots: tuple[int, ...] = ()
     options: tuple[tuple[Candidate, ...], ...] = ()
     pair: str | None = None
+    articles: bool = True
 
     @cached_property
-    def _patches(self) -> list[list[list[tuple[int, str]]]]:
-        """For each slot and option, the pieces of the text that change."""
-        from mmadv_text.language import article
+    def _articles(self) -> dict[int, str]:
+        """The a or an before the word of a slot, where there is one to repair."""
+        words, pieces = self.words.words, self.words.pieces
+        return {
+            number: words[slot - 1]
+            for number, slot in enumerate(self.slots)
+            if self.articles
+            and slot
+            and words[slot - 1].lower() in ("a", "an")
+            and pieces[2 * slot].isspace()
+            and slot - 1 not in self.slots
+        }
 
-        found = []
-        for slot, options in zip(self.slots, self.options, strict=True):
-            own = 2 * slot + 1
-            before = self.words.words[slot - 1] if slot and self.words.pieces[own - 1].isspace() else ""
-            if before.lower() in ("a", "an") and slot - 1 not in self.slots:
-                found.append([[(own, one.text), (own - 2, article(before, one.text))] for one in options])
-            else:
-                found.append([[(own, one.text)] for one in options])
-        return found
+    def _replace(self, pieces: list[str], slot: int, option: int) -> None:
+        place = 2 * self.slots[slot] + 1
+        pieces[place] = word = self.options[slot][option - 1].text
+        if slot in self._articles:
+            from mmadv_text.language import article
 
-    def _without(self, slot: int) -> list[tuple[int, str]]:
-        """The word left out, with one of the spaces beside it."""
-        own, pieces = 2 * self.slots[slot] + 1, self.words.pieces
-        if pieces[own + 1].startswith(" "):
-            return [(own, ""), (own + 1, pieces[own + 1][1:])]
-        return [(own, ""), (own - 1, pieces[own - 1].removesuffix(" "))]
+            pieces[place - 2] = article(self._articles[slot], word)
+
+    def _delete(self, pieces: list[str], slot: int) -> None:
+        """Leave the word out, with one of the spaces beside it."""
+        place = 2 * self.slots[slot] + 1
+        pieces[place] = ""
+        if pieces[place + 1].startswith(" "):
+            pieces[place + 1] = pieces[place + 1][1:]
+        else:
+            pieces[place - 1] = pieces[place - 1].removesuffix(" ")
 
     def text(self, choice: dict[int, int], unknown: str = "[UNK]") -> str:
         """The text with the chosen options.
@@ -91,26 +102,25 @@ class Lattice:
             choice: option by slot, from 1; 0 or missing for the original word.
             unknown: the victim's word for unknown ones.
         """
+        return self.rendered(list(choice.items()), unknown)
+
+    def rendered(self, choice: Iterable[tuple[int, int]], unknown: str) -> str:
+        """`text` of (slot, option) pairs."""
         pieces = list(self.words.pieces)
-        for slot, option in choice.items():
+        for slot, option in choice:
             if option > 0:
-                changed = self._patches[slot][option - 1]
-            elif option == DELETED:
-                changed = self._without(slot)
+                self._replace(pieces, slot, option)
             elif option == UNKNOWN:
-                changed = [(2 * self.slots[slot] + 1, unknown)]
-            else:
-                continue
-            for place, piece in changed:
-                pieces[place] = piece
+                pieces[2 * self.slots[slot] + 1] = unknown
+            elif option == DELETED:
+                self._delete(pieces, slot)
         return "".join(pieces)
 
     def places(self, choice: dict[int, int]) -> list[tuple[int, int]]:
         """(start, end) of the word in each slot, in characters of the text with the chosen options."""
         pieces = list(self.words.pieces)
         for slot, option in choice.items():
-            for place, piece in self._patches[slot][option - 1]:
-                pieces[place] = piece
+            self._replace(pieces, slot, option)
         ends = list(itertools.accumulate(map(len, pieces)))
         return [(ends[2 * slot], ends[2 * slot + 1]) for slot in self.slots]
 
@@ -120,14 +130,12 @@ class Lattice:
         for slot, option in choice.items():
             if option <= 0:
                 continue
-            one = self.options[slot][option - 1]
-            for place, piece in self._patches[slot][option - 1]:
-                word = place // 2
-                original = self.words.words[word]
-                if word == self.slots[slot]:
-                    found.append(Change(word, original, piece, one.source, one.sense))
-                elif piece != original:
-                    found.append(Change(word, original, piece, "article"))
+            one, word = self.options[slot][option - 1], self.slots[slot]
+            found.append(Change(word, self.words.words[word], one.text, one.source, one.sense))
+            pieces = list(self.words.pieces)
+            self._replace(pieces, slot, option)
+            if pieces[2 * word - 1] != self.words.pieces[2 * word - 1]:
+                found.append(Change(word - 1, self.words.words[word - 1], pieces[2 * word - 1], "article"))
         return sorted(found, key=lambda change: change.word)
 
 
@@ -216,16 +224,43 @@ class Texts:
         numbers = self.number.reshape(-1).tolist()
         choice = self.choice.reshape(len(numbers), self.choice.shape[-1])
         row, slot = choice.nonzero().unbind(1)
-        chosen: list[dict[int, int]] = [{} for _ in numbers]
-        for at, which, option in zip(row.tolist(), slot.tolist(), choice[row, slot].tolist(), strict=True):
-            chosen[at][which] = option
+        counts = torch.bincount(row, minlength=len(numbers)).tolist()
+        # One stream for all rows: a container for each of many thousands would wake the garbage collector.
+        changes = zip(slot.tolist(), choice[row, slot].tolist(), strict=True)
         book = self.book
         return [
-            book[number].text(options, unknown) if options else book[number].words.text
-            for number, options in zip(numbers, chosen, strict=True)
+            book[number].rendered(itertools.islice(changes, count), unknown) if count else book[number].words.text
+            for number, count in zip(numbers, counts, strict=True)
         ]
 
     def strings(self, unknown: str = "[UNK]") -> list[Text]:
         """What the victim is to read in every row: the attacked text, or the pair that it belongs to."""
         pairs = [self.book[number].pair for number in self.number.reshape(-1).tolist()]
         return [text if pair is None else (pair, text) for pair, text in zip(pairs, self.texts(unknown), strict=True)]
+
+
+@dataclass(eq=False, repr=False)
+class Moved:
+    """Rows of candidates, each a text with one slot changed; written out only when they are asked about.
+
+    Args:
+        origin: (A, K, 1) int64, which of the bases each starts from.
+        slot: (A, K) int64, which slot it changes.
+        option: (A, K) int64, to what.
+        number: (A, K) int64, which lattice of the book.
+        bases: (M, S) int64 choices.
+        book: the lattices.
+    """
+
+    origin: Tensor
+    slot: Tensor
+    option: Tensor
+    number: Tensor
+    bases: Tensor = shared()  # noqa: RUF009 (it is a field)
+    book: tuple[Lattice, ...] = shared()
+
+    def expanded(self) -> Texts:
+        """The candidates themselves."""
+        choice = self.bases[self.origin.squeeze(-1)]
+        choice = choice.scatter(-1, self.slot.unsqueeze(-1), self.option.unsqueeze(-1))
+        return Texts(choice, self.number, self.book)

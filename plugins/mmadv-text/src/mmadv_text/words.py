@@ -24,7 +24,7 @@ class Words:
 
     Args:
         text: as given.
-        spans: (start, end) of each word, in characters.
+        given: (start, end) of each word, in characters, where they are not to be what `WORD` matches.
 
     Example:
         >>> words = Words.of("It isn't a well-made film, at all!")
@@ -35,12 +35,17 @@ class Words:
     """
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    given: tuple[tuple[int, int], ...] | None = None
 
     @classmethod
     def of(cls, text: str) -> Words:
-        """Cut a text into words."""
-        return cls(text, tuple(match.span() for match in WORD.finditer(text)))
+        """A text's words."""
+        return cls(text)
+
+    @cached_property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """(start, end) of each word, in characters."""
+        return tuple(match.span() for match in WORD.finditer(self.text)) if self.given is None else self.given
 
     @cached_property
     def words(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmadv import Access, Attack, Oracle
 from mmadv.errors import ParameterError
-from mmadv_text.search import Moves, ask, best, first_of_each, pieces, stuck, texts
+from mmadv_text.search import Moves, ask, best, first_of_each, stuck, texts
 
 
 @dataclass
@@ -61,10 +61,9 @@ class Beam(Attack):
         live = state.alive & room & ~oracle.ledger.done.unsqueeze(1)
         moves = Moves.around(region, state.beam, (state.beam == 0) & live.unsqueeze(-1))
         # The same text is reached in several orders of its words.
-        keys = [region.keys(texts(oracle, moves.choice(part))) for part in pieces(moves.code.shape[1])]
-        if keys:
-            odd = torch.arange(moves.code.shape[1], device=moves.code.device)
-            moves.valid = moves.valid & first_of_each(torch.where(moves.valid, torch.cat(keys, 1), odd))
+        number = torch.arange(moves.valid.shape[1], device=moves.valid.device)
+        keys = torch.where(moves.valid, region.keys(moves.texts(oracle)), number)
+        moves.valid = moves.valid & first_of_each(keys)
         oracle.retire(~moves.valid.any(1))
         loss = ask(oracle, moves)
         index, found = best(oracle, moves, loss, torch.full_like(loss.sum(1), float("-inf")), self.width)

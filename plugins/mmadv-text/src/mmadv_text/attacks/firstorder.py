@@ -78,10 +78,8 @@ class FirstOrder(Attack):
         top, code = top[:, : self.verify], code[:, : self.verify]
         valid = ~top.isneginf() & ~oracle.ledger.done.unsqueeze(1)
         oracle.retire(~valid.any(1))
-        options = region.options
-        # Codes count options from 0 here and from 1 among moves.
-        slot, option = code // options, (code % options).clamp_min(1)
-        moves = Moves(state.current.unsqueeze(1), slot * (options - 1) + option - 1, valid, options)
+        slot, option = code // region.options, code % region.options
+        moves = Moves(state.current.unsqueeze(1), torch.zeros_like(code), slot, option, valid)
         loss = ask(oracle, moves)
         index, found = best(oracle, moves, loss, state.loss)
         value = value.flatten(1).scatter(1, code, float("-inf")).reshape(value.shape)

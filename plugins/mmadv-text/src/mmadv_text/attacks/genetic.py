@@ -104,8 +104,8 @@ def perturbed(oracle: Oracle, members: Tensor, loss: Tensor) -> tuple[Tensor, Te
     answered = ask(oracle, moves)
     if not answered.shape[1]:
         return members, loss
-    table = torch.full((rows, size, moves.options), float("-inf"), dtype=answered.dtype, device=answered.device)
-    place = (moves.base * moves.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
+    table = torch.full((rows, size, region.options), float("-inf"), dtype=answered.dtype, device=answered.device)
+    place = (moves.base * region.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
     table = table.flatten(1).scatter(1, place, answered).reshape(table.shape)
     table[..., 0] = float("-inf")
     top, option = table.max(2)

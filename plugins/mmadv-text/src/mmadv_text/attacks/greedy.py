@@ -117,8 +117,8 @@ def weighted_saliency(oracle: Oracle, loss: Tensor) -> tuple[Tensor, Tensor]:
     zero = torch.zeros_like(region.x.choice).unsqueeze(1)
     moves = Moves.around(region, zero, (open_ & ~oracle.ledger.done.unsqueeze(1)).unsqueeze(1))
     gain = torch.sigmoid(ask(oracle, moves).double()) - wrong
-    by_option = torch.full((*open_.shape, moves.options), float("-inf"), dtype=gain.dtype, device=gain.device)
-    place = (moves.slot * moves.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
+    by_option = torch.full((*open_.shape, region.options), float("-inf"), dtype=gain.dtype, device=gain.device)
+    place = (moves.slot * region.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
     by_option = by_option.flatten(1).scatter(1, place, gain).reshape(by_option.shape)
     by_option[..., 0] = float("-inf")
     top, option = by_option.max(2)

@@ -99,8 +99,7 @@ class Leg:
         oracle, state = self._oracle, self._state
         if adv is oracle.region.x:
             return oracle.evaluate(adv, loss=loss)
-        shape = adv.choice.shape[:-1]
-        asked = torch.ones(shape, dtype=torch.bool, device=adv.choice.device) if valid is None else valid
+        asked = torch.ones_like(adv.number, dtype=torch.bool) if valid is None else valid
         asked = asked.reshape(len(asked), -1) & ~state.resting.unsqueeze(1)
         left = self._queries - (oracle.ledger.queries - state.spent)
         affordable = asked & (asked.cumsum(1) <= left.unsqueeze(1))
