@@ -63,7 +63,9 @@ def sections(audit: Audit) -> Iterator[Section]:
     for name, record in catalog.sections().items():
         section = Section(name, record.summary, str(catalog.owner(name)))
         try:
-            yield dataclasses.replace(section, html=fragment(record.resolve()(info)))
+            html = fragment(record.resolve()(info))
+            if html:  # a section that has nothing to say of this run is left out
+                yield dataclasses.replace(section, html=html)
         except (Exception, SystemExit) as error:
             yield dataclasses.replace(section, error=describe(error))
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from mmadv import hookimpl
-from mmadv.hookspecs import AttackSpec, ConstraintSpec, ModalitySpec, ThreatModelSpec
+from mmadv.hookspecs import AttackSpec, ConstraintSpec, ModalitySpec, SectionSpec, ThreatModelSpec
 
 if TYPE_CHECKING:
     from mmadv import TargetClaim
@@ -60,3 +63,25 @@ def mmadv_adapt_target(victim: object, modality: str) -> TargetClaim | None:
     from mmadv_text.target import claim
 
     return claim(victim, modality)
+
+
+@hookimpl
+def mmadv_report_sections() -> Iterable[SectionSpec]:
+    yield SectionSpec(
+        name="texts", summary="success against queries and similarity", factory="mmadv_text.section:section"
+    )
+
+
+@hookimpl
+def mmadv_commands(cli: typer.Typer) -> None:
+    @cli.command("export-texts")
+    def export(
+        run: Annotated[Path, typer.Argument(help="A run folder.")],
+        out: Annotated[Path, typer.Argument(help="A .csv or .jsonl file.")],
+    ) -> None:
+        """Write the texts of a run, original and adversarial, as CSV or JSON lines."""
+        from mmadv.audit import Audit
+        from mmadv.host import default_host
+        from mmadv_text.export import write
+
+        print(f"{write(Audit.of_folder(run, default_host()), out)} records in {out}")

@@ -20,13 +20,17 @@ from mmadv import Access, Attack, Oracle
 from mmadv.errors import ParameterError
 from mmadv_text.search import Moves, ask, clean_loss, population, spread, stuck, texts
 
+IDLE = 3
+"""Generations without a new text after which a search ends."""
+
 
 @dataclass
 class State:
-    """Rows: the members (A, P, S) and their losses (A, P)."""
+    """Rows: the members (A, P, S), their losses (A, P), and for how many generations no new text came up (A,)."""
 
     members: Tensor
     loss: Tensor
+    idle: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +63,11 @@ class Genetic(Attack):
         zero = torch.zeros_like(oracle.region.x.choice)
         members = zero.unsqueeze(1).repeat(1, self.members, 1)
         loss = clean_loss(oracle).unsqueeze(1).expand(-1, self.members)
-        return State(*perturbed(oracle, members, loss))
+        return State(*perturbed(oracle, members, loss), torch.zeros_like(oracle.region.limit))
 
     def step(self, state: State, oracle: Oracle) -> State:
         rows, size, slots = state.members.shape
+        before = oracle.ledger.queries.clone()
         weight = torch.softmax((state.loss / self.temperature).double().clamp_min(-1e9), 1)
         draws = oracle.noise.uniform((2, size), torch.float64)
         parents = torch.searchsorted(weight.cumsum(1), draws.flatten(1)).clamp_max(size - 1).reshape(rows, 2, size)
@@ -79,7 +84,10 @@ class Genetic(Attack):
         elite = state.loss.argmax(1, keepdim=True)
         child[:, :1] = state.members.gather(1, elite.unsqueeze(-1).expand(-1, -1, slots))
         loss[:, :1] = state.loss.gather(1, elite)
-        return State(child, loss)
+        # A small lattice is soon known whole; what comes up again is known already.
+        idle = torch.where(oracle.ledger.queries > before, 0, state.idle + 1)
+        oracle.retire(idle >= IDLE)
+        return State(child, loss, idle)
 
 
 def perturbed(oracle: Oracle, members: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
