@@ -26,6 +26,9 @@ from mmadv.result import Result
 from mmadv.target import Target, checked_batch_size, rng_preserved
 from mmadv.threat import Problem, ThreatModel
 
+BUDGET = ("steps", "queries", "gradients", "access", "targets", "eot", "seed")
+"""Words of the engine's own, for hints."""
+
 
 def attack(
     model: Any,
@@ -104,7 +107,8 @@ def attack(
     )
     problem = make_problem(kind, target, threat, x, y, ids=ids, targets=targets, seed=seed, eot=eot)
     ledger, counts = run(problem, chosen, early_stop=early_stop, observe=observe)
-    return result_of(kind, problem, ledger, counts, str(attack) if isinstance(attack, str) else type(attack).__name__)
+    name = attack if isinstance(attack, str) else type(attack).__name__
+    return result_of(kind, problem, ledger, counts, name, nearest=chosen.keeps == "nearest")
 
 
 def make_problem(
@@ -142,6 +146,8 @@ def make_problem(
     towards = None
     if targets is not None:
         towards = torch.full((length,), targets) if isinstance(targets, int) else _integers(targets, length, "targets")
+    if not isinstance(seed, int):
+        raise ParameterError(f"seed is {seed!r}", where="seed", fix="give a whole number")
     if not isinstance(eot, int) or eot < 1:
         raise ParameterError(f"eot is {eot!r}", where="eot", fix="give a whole number of passes, at least 1")
     return Problem(target, threat, x, labels, keys, towards, seed, eot)
@@ -187,7 +193,9 @@ def judge(problem: Problem, x: Any, index: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(hits), torch.cat(labels)
 
 
-def result_of(kind: Modality, problem: Problem, ledger: Ledger, counts: alarms.Counts, name: str) -> Result:
+def result_of(
+    kind: Modality, problem: Problem, ledger: Ledger, counts: alarms.Counts, name: str, *, nearest: bool = False
+) -> Result:
     """A result on the device that the inputs came from."""
     still = still_fooled(kind, problem, ledger)
     home = next(rows.leaves(problem.x)).device
@@ -196,7 +204,7 @@ def result_of(kind: Modality, problem: Problem, ledger: Ledger, counts: alarms.C
     checks = alarms.PROBE_CALLS * min(alarms.PROBE_ROWS, len(problem.y)) + int(fooled.sum())
     return Result(
         adv, ledger.status, fooled, distance, queries, gradients, score, still,
-        problem.y, problem.ids, ledger.forwards, ledger.backwards, checks, alarms.of_counts(counts, eot=problem.eot), name,
+        problem.y, problem.ids, ledger.forwards, ledger.backwards, checks, alarms.of_counts(counts, eot=problem.eot), name, nearest,
     )  # fmt: skip
 
 
@@ -248,7 +256,7 @@ def sorted_out(words: dict[str, Any], groups: dict[str, Callable[..., Any]], whe
             raise ParameterError(
                 f"{word!r} is used by neither the attack, the space nor the target",
                 where=where,
-                fix=nearest(word, set().union(*known.values())),
+                fix=nearest(word, {*BUDGET, *set().union(*known.values())}),
             )
         given[users[0]][word] = value
     return given
@@ -256,7 +264,14 @@ def sorted_out(words: dict[str, Any], groups: dict[str, Callable[..., Any]], whe
 
 def _integers(values: Any, length: int, name: str) -> Tensor:
     """Whole numbers (N,), int64."""
-    tensor = torch.as_tensor(values).detach()
+    try:
+        tensor = torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} can't be read as numbers: {error}",
+            where=name,
+            fix=f"give {length} whole numbers, one for each input",
+        ) from error
     if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.shape != (length,):
         raise InputError(
             f"{name} has dtype {tensor.dtype} and shape {tuple(tensor.shape)}",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmadv import alarms, api, rows
 from mmadv.catalog import Catalog
-from mmadv.errors import AssetError, RunError
+from mmadv.errors import AssetError, MmadvError, RunError
 from mmadv.host import Host
 from mmadv.ledger import Status
 from mmadv.runs import Folder, RunInfo, broken_files, seal, write_json
@@ -176,6 +176,8 @@ class Audit:
                 write_json(self.folder.path / "summary.json", summary)
             except BaseException as error:
                 self.host.observe("run_failed", run=info, error=error)
+                if isinstance(error, MmadvError) and not any(self.place(unit).exists() for unit in units):
+                    self.folder.abandon()  # a run that was refused before its first shard claims no folder
                 raise
             self.host.observe("run_finished", run=info)
         return summary

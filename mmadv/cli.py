@@ -18,7 +18,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import platformdirs
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -374,7 +373,9 @@ def _torch_facts() -> dict[str, str]:
 
 
 def _cache_facts() -> dict[str, str]:
-    cache = platformdirs.user_cache_path("mmadv")
+    from mmadv.assets import cache_folder
+
+    cache = cache_folder().absolute()
     present = next(path for path in (cache, *cache.parents) if path.exists())
     return {"cache": str(cache), "free disk": f"{shutil.disk_usage(present).free / 2**30:.1f} GiB"}
 

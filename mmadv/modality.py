@@ -34,10 +34,13 @@ class Modality(Protocol):
     Attributes:
         name: such as `image`.
         unit: of distances, for tables and axes.
+        continuous: whether inputs have gradients of their own, so that an attack without them that finds more is a sign
+            of masked ones.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
+    continuous: ClassVar[bool]
 
     def space(self, **words: Any) -> Space:
         """The space that a user's words describe; the keyword parameters are the words."""

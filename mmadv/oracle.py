@@ -20,7 +20,6 @@ from mmadv.noise import Noise
 
 if TYPE_CHECKING:
     from mmadv.protocol import Attack
-    from mmadv.space import Region
     from mmadv.target import Target
     from mmadv.threat import Problem
 
@@ -376,7 +375,8 @@ class Oracle:
         if grad is not None:
             ledger.gradients += live * spent
             # A gradient taken where the attack has arrived already says nothing of masking.
-            grad = self._sound(grad, ~hit & (live if candidates is None else live.unsqueeze(1)))
+            asked = ~hit & (live if candidates is None else live.unsqueeze(1))
+            grad = self._sound(grad, asked if valid is None else asked & valid)
         if finite is not None:
             broken = ~finite if valid is None else ~finite & valid
             hit, score = hit & finite, score.masked_fill(~finite, float("-inf"))
@@ -413,8 +413,8 @@ class Oracle:
         ledger = self.ledger
         region, adv, score, hit, hitting = rows.take((self.region.judging(), adv, score, hit, hitting), index)
         score_before, distance_before = rows.take((ledger.score, ledger.distance), index)
-        feasible, distance = _judged(region, adv, hit, score.dtype)
-        found, strayed = hit & feasible, hit & ~feasible
+        feasible, outside, distance = _judged(region, adv, hit, score.dtype)
+        found, strayed = hit & feasible, hit & outside
         score, distance = score.masked_fill(~found, float("-inf")), distance.masked_fill(~found, float("inf"))
         if pick is not None:
             best = distance.argmin(1) if self._nearest else score.argmax(1)
@@ -519,16 +519,24 @@ def answered(target: Target, answer: Any, length: int) -> Tensor:
     return answer
 
 
-def _judged(region: Region, adv: Any, hit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Whether candidates are feasible, and their distance; of candidates that have to be written out, for hits alone."""
+def _judged(region: Any, adv: Any, hit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether candidates are feasible, whether they break what the search could have known, and their distance.
+
+    Of candidates that have to be written out, only hits are judged. Where a constraint is too costly to be asked about
+    each candidate, a region has `outside`: a hit that it alone refuses is none, and no sign of an attack gone astray.
+    """
     if not hasattr(adv, "expanded"):
-        return region.feasible(adv), region.distance(adv).to(dtype)
-    feasible, distance = torch.zeros_like(hit), torch.full(hit.shape, float("inf"), dtype=dtype, device=hit.device)
+        feasible = region.feasible(adv)
+        outside = region.outside(adv) if hasattr(region, "outside") else ~feasible
+        return feasible, outside, region.distance(adv).to(dtype)
+    feasible, outside = torch.zeros_like(hit), torch.zeros_like(hit)
+    distance = torch.full(hit.shape, float("inf"), dtype=dtype, device=hit.device)
     row, candidate = hit.nonzero().unbind(1)
     around = rows.take(region, row)
     one = rows.expanded(rows.take(rows.fold(adv), row * hit.shape[1] + candidate))
-    feasible[row, candidate], distance[row, candidate] = around.feasible(one), around.distance(one).to(dtype)
-    return feasible, distance
+    feasible[row, candidate], outside[row, candidate], kept = _judged(around, one, hit[row, candidate], dtype)
+    distance[row, candidate] = kept
+    return feasible, outside, distance
 
 
 def _traced(target: Target, x: Any, eot: int) -> tuple[Tensor, Tensor, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmadv.alarms import Alarm, Trust, verdict
+from mmadv.errors import ParameterError
 from mmadv.ledger import Status
 
 
@@ -103,7 +104,7 @@ def rates(status: Sequence[str], fooled: Sequence[bool]) -> tuple[Rate, Rate]:
     return Rate(len(right), len(counted)), Rate(right.count(False), len(counted))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What one attack found, in the order of the examples.
 
@@ -123,6 +124,7 @@ class Result:
         checks: rows it was sent to look for chance and to judge what was stored; in no budget.
         alarms: signs that the figures can't be relied on.
         attack: its qualified name.
+        nearest: whether it is a minimum-norm attack, whose distances answer every ε.
     """
 
     adv: Any
@@ -140,6 +142,11 @@ class Result:
     checks: int
     alarms: tuple[Alarm, ...]
     attack: str
+    nearest: bool = False
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {count}" for name, count in Counter(one.value for one in self.status).items())
+        return f"Result({self.attack}: {counts or 'no examples'}; see summary())"
 
     def summary(self) -> Summary:
         """Clean and robust accuracy with intervals, cost and alarms."""
@@ -165,6 +172,15 @@ class Result:
 
         Args:
             eps: radii in the threat model's unit.
+
+        Raises:
+            ParameterError: the attack searched at one ε alone, and says nothing of others.
         """
+        if not self.nearest:
+            raise ParameterError(
+                f"{self.attack} searched at one eps, and its distances say nothing of others",
+                where="robust_accuracy",
+                fix="use a minimum-norm attack such as image.ddn, or run the attack at each eps",
+            )
         found = torch.isfinite(self.distance)
         return [rates(self.status, (found & (self.distance <= radius)).tolist())[1] for radius in eps]

@@ -143,7 +143,9 @@ class Folder:
                 if before.get(key) != manifest.get(key):
                     raise RunError(
                         f"the run folder belongs to another {key}",
-                        where=f"{path}: {_short(before.get(key))}, not {_short(manifest.get(key))}",
+                        where=self._difference(spec)
+                        if key == "spec"
+                        else f"{path}: {_short(before.get(key))}, not {_short(manifest.get(key))}",
                         fix="give another folder, or delete this one to start again",
                     )
             write_json(path, {**manifest, "versions": before.get("versions", {})})
@@ -154,6 +156,24 @@ class Folder:
             )
         write_text(self.path / "spec.yaml", yaml.safe_dump(spec.resolved, sort_keys=False, allow_unicode=True))
         write_json(path, manifest)
+
+    def abandon(self) -> None:
+        """Take back what `begin` wrote, as long as no shard stands."""
+        for name in ("manifest.json", "spec.yaml"):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "shards", ignore_errors=True)
+
+    def _difference(self, spec: Spec) -> str:
+        """The first place where a spec differs from the folder's own."""
+        path = self.path / "spec.yaml"
+        try:
+            there = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError):
+            return str(path)
+        for place, ours, theirs in _differences(spec.resolved, there):
+            if place != "title":
+                return f"{path}, {place}: {theirs!r} there, {ours!r} here"
+        return str(path)
 
     def manifest(self) -> dict[str, Any]:
         """What the run was started with.
@@ -241,6 +261,18 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _differences(ours: Any, theirs: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(place, ours, theirs) of every leaf that differs between two structures of plain data."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in {**ours, **theirs}:
+            yield from _differences(ours.get(key), theirs.get(key), f"{place}.{key}".lstrip("."))
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _differences(one, other, f"{place}.{index}")
+    elif ours != theirs:
+        yield place, ours, theirs
 
 
 def _short(value: object) -> str:

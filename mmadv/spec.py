@@ -34,6 +34,8 @@ from pydantic import (
 
 from mmadv.errors import SpecError, nearest
 
+DECIMAL = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+
 
 def number(value: object) -> object:
     """A number as it is, or written as a fraction such as `8/255`.
@@ -42,8 +44,10 @@ def number(value: object) -> object:
         >>> number("8/255") == 8 / 255
         True
     """
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*(/\s*\d+(\.\d+)?\s*)?", value):
+    if isinstance(value, str) and re.fullmatch(rf"\s*{DECIMAL}\s*(/\s*{DECIMAL}\s*)?", value):
         above, _, below = value.partition("/")
+        if below and not Fraction(below.strip()):
+            raise ValueError(f"{value.strip()} divides by zero")
         return float(Fraction(above.strip()) / Fraction(below.strip() or 1))
     return value
 
@@ -84,6 +88,11 @@ class TargetEntry(_Open):
 
     @model_validator(mode="after")
     def _one(self) -> TargetEntry:
+        if self.factory is None and self.model is None and self.model_extra:
+            word = next(iter(self.model_extra))
+            raise ValueError(
+                f"there is neither factory nor model beside {word!r}: {nearest(word, ('factory', 'model'))}"
+            )
         if (self.factory is None) == (self.model is None):
             raise ValueError("give exactly one of factory and model")
         return self
@@ -184,8 +193,9 @@ class Spec(_Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides the results; how the victim is run (device, batch size) does not."""
+        """SHA-256 of all that decides the results; how the victim is run (device, batch size) and the title do not."""
         plain = self.resolved
+        del plain["title"]
         for campaign in plain["campaigns"]:
             for word in ("batch_size", "device", "compile", "channels_last"):
                 campaign["target"].pop(word, None)

@@ -13,7 +13,7 @@ from mmadv import api, rows
 from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog, build
-from mmadv.errors import AssetError, MmadvError, ParameterError, SpecError
+from mmadv.errors import AssetError, MmadvError, ParameterError, SpecError, nearest
 from mmadv.goals import Targeted, Untargeted
 from mmadv.modality import Modality
 from mmadv.protocol import Attack
@@ -105,6 +105,13 @@ class Stage:
         """The data, opened on first use."""
         entry = self.campaign.data
         with located(self.spec, "campaigns", self.number, "data"):
+            if entry.factory and entry.words:
+                word = next(iter(entry.words))
+                raise ParameterError(
+                    f"{word!r} is used by nobody: a factory takes its own words under args:",
+                    where="data",
+                    fix=nearest(word, ("factory", "args", "limit")),
+                )
             source: Source = (
                 resolve_name(entry.factory)(**entry.args) if entry.factory else self.kind.source(**entry.words)
             )

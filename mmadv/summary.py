@@ -84,7 +84,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
     for eps in levels:
         _, robust = rates([status for status, _ in worst[eps].values()], [hit for _, hit in worst[eps].values()])
         worst_curve.append({"eps": eps, "robust": _rate(robust)})
-    further = _masked(attacks)
+    further = _masked(attacks) if stage.kind.continuous else ()
     raised = [alarms.Trust(alarm["trust"]) for one in attacks for alarm in one["alarms"]] + [
         alarm.trust for alarm in further
     ]

@@ -128,7 +128,7 @@ class ModuleTarget:
         self.batch_size = checked_batch_size(batch_size)
         tensors = [*module.parameters(), *module.buffers()]
         own = tensors[0].device if tensors else torch.device("cpu")
-        self.device = own if device is None else torch.empty(0, device=device).device
+        self.device = own if device is None else _device(device)
         if tensors and own != self.device:
             raise TargetError(
                 f"the victim is on {own} and {self.device} was asked for",
@@ -277,6 +277,22 @@ def _granted(output: Output, access: str | Access | None, most: Access, name: st
             fix=f"use access={most.name.lower()!r}; gradients need a torch.nn.Module that returns scores",
         )
     return wanted
+
+
+def _device(name: str | torch.device) -> torch.device:
+    """The device called `name`, if it is there.
+
+    Raises:
+        ParameterError: it isn't.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ParameterError(
+            f"the device {str(name)!r} can't be used: {str(error).splitlines()[0]}",
+            where="device",
+            fix="use 'cpu', or a device that `mmadv doctor` lists",
+        ) from error
 
 
 def checked_batch_size(size: int | None) -> int | None:

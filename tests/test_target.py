@@ -66,7 +66,11 @@ def test_a_victim_put_into_train_mode_later_is_refused_too():
         (lambda: ModuleTarget(lambda x: x), TargetError, "is a function, not a torch.nn.Module"),
         (lambda: ModuleTarget(VICTIM, output="logit"), ParameterError, "unknown output kind 'logit'"),
         (lambda: ModuleTarget(VICTIM, access="gradients"), ParameterError, "unknown access 'gradients'"),
-        (lambda: ModuleTarget(VICTIM, output="label", access="score"), TargetError, "returns label grants decision access"),
+        (
+            lambda: ModuleTarget(VICTIM, output="label", access="score"),
+            TargetError,
+            "returns label grants decision access",
+        ),
         (lambda: ModuleTarget(VICTIM, batch_size=0), ParameterError, "batch_size is 0"),
         (lambda: ModuleTarget(VICTIM, batch_size=2.5), ParameterError, "batch_size is 2.5"),
         (lambda: ModuleTarget(VICTIM, autocast="float15"), ParameterError, "unknown dtype 'float15'"),

@@ -27,6 +27,7 @@ class Images:
 
     name: ClassVar[str] = "image"
     unit: ClassVar[str] = "pixel value"
+    continuous: ClassVar[bool] = True
 
     def space(self, *, norm: str = "linf", eps: float = float("inf")) -> pixels.PixelSpace:
         return pixels.PixelSpace(norm, eps)

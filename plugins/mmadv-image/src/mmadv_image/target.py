@@ -24,6 +24,10 @@ class Normalise(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
+        if isinstance(mean, (int, float)) or isinstance(std, (int, float)):
+            raise ParameterError(
+                f"mean is {mean} and std is {std}", where="mean, std", fix="give a list with one value for each channel"
+            )
         if len(mean) != len(std) or not all(value > 0 for value in std):
             raise ParameterError(
                 f"mean is {mean} and std is {std}",

@@ -47,6 +47,7 @@ class TextModality:
 
     name: ClassVar[str] = "text"
     unit: ClassVar[str] = "share of words"
+    continuous: ClassVar[bool] = False
 
     @property
     def kit(self) -> Any:

@@ -79,6 +79,10 @@ class TextRegion:
         spent = spent.gather(-1, adv.choice.clamp_min(0).unsqueeze(-1)).squeeze(-1).sum(-1)
         return inside & (spent <= (self.space.edits or 0))
 
+    def outside(self, adv: Texts) -> Tensor:
+        """(A,) or (A, K) bool: breaks a constraint that a search knows of without asking an encoder."""
+        return ~self.cheap(adv)
+
     def feasible(self, adv: Texts) -> Tensor:
         """(A,) or (A, K) bool; substitutions that the lattice does not offer are none."""
         if adv.book is not self.x.book:

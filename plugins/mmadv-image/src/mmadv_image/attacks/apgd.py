@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mmadv import Attack, Oracle, losses, rows
-from mmadv.errors import ParameterError
+from mmadv.errors import ParameterError, nearest
 
 MOMENTUM, RHO, TARGET_CLASSES = 0.75, 0.75, 9
 
@@ -101,7 +101,9 @@ class APGD(Attack):
                 fix="use norm='linf' or 'l2', or image.pgd",
             )
         if not self.targeted:
-            losses.by_name(self.loss)
+            if self.loss not in losses.LOSSES:
+                known = (*losses.LOSSES, "dlr_targeted")
+                raise ParameterError(f"unknown loss {self.loss!r}", where="loss", fix=nearest(self.loss, known))
         elif oracle.towards is not None:
             raise ParameterError(
                 "dlr_targeted chooses its own classes", where="loss", fix="use loss='ce' together with targets"
