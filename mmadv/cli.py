@@ -262,10 +262,10 @@ def _run(made: Audit) -> None:
     console = Console()
     with _progress(console) as progress:
         summary = made.run(progress)
-    table = Table("campaign", "clean", "eps", "robust, at most", "verdict", title=summary["title"])
+    table = Table("campaign", "clean", "eps", "robust, at most", "stored", "verdict", title=summary["title"])
     for campaign in summary["campaigns"]:
         clean = campaign["clean"]
-        rows = campaign["worst"] or [{"eps": None, "robust": None}]
+        rows = campaign["worst"] or [{"eps": None, "robust": None, "stored": None}]
         for number, point in enumerate(rows):
             first = number == 0
             table.add_row(
@@ -273,6 +273,7 @@ def _run(made: Audit) -> None:
                 _percent(clean) if first else "",
                 "" if point["eps"] is None else f"{point['eps']:.4g}",
                 _percent(point["robust"]),
+                _share(point["stored"]),
                 Text(campaign["trust"], style=TRUST[campaign["trust"]]) if first else "",
             )
     console.print(table)
@@ -282,6 +283,10 @@ def _run(made: Audit) -> None:
             soft_wrap=True,
         )
     print(drawing.write(made, summary))
+
+
+def _share(rate: dict[str, Any] | None) -> str:
+    return "–" if rate is None or rate["value"] is None else f"{100 * rate['value']:.1f} %"
 
 
 def _percent(rate: dict[str, Any] | None) -> str:

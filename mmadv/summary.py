@@ -38,6 +38,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
     levels: Sequence[float] = campaign.threat.eps
     attacks: list[dict[str, Any]] = []
     worst: dict[float, dict[tuple[int, int], tuple[str, bool]]] = {eps: {} for eps in levels}
+    worst_stored: dict[float, dict[tuple[int, int], tuple[str, bool]]] = {eps: {} for eps in levels}
     for index, attack in enumerate(stage.attacks):
         units = [Unit(number, index, shard) for shard in range(stage.shards)]
         records = [{**record, "shard": unit.shard} for unit in units for record in audit.records(audit.place(unit))]
@@ -56,7 +57,9 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
             )
             curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored)})
             for record, hit in zip(at, inside, strict=True):
-                _worsen(worst[eps], (record["shard"], record["row"]), record["status"], hit)
+                who = (record["shard"], record["row"])
+                _worsen(worst[eps], who, record["status"], hit)
+                _worsen(worst_stored[eps], who, record["status"], hit and record["stored_success"])
         attacked = [r for r in records if r["status"] != Status.ALREADY_WRONG]
         distances = sorted(float("inf") if r["distance"] is None else r["distance"] for r in attacked)
         examples = max(len({(r["shard"], r["row"]) for r in attacked}), 1)
@@ -82,8 +85,11 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
         )
     worst_curve = []
     for eps in levels:
-        _, robust = rates([status for status, _ in worst[eps].values()], [hit for _, hit in worst[eps].values()])
-        worst_curve.append({"eps": eps, "robust": _rate(robust)})
+        robust, stored = (
+            rates([status for status, _ in one[eps].values()], [hit for _, hit in one[eps].values()])[1]
+            for one in (worst, worst_stored)
+        )
+        worst_curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored)})
     further = _masked(attacks) if stage.kind.continuous else ()
     raised = [alarms.Trust(alarm["trust"]) for one in attacks for alarm in one["alarms"]] + [
         alarm.trust for alarm in further
