@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -63,6 +63,11 @@ class _Open(BaseModel):
     """Further keys are words of the plugin in question, which refuses the ones that it does not use."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    @model_validator(mode="after")
+    def _numbers(self) -> Self:
+        _ = self.words  # a fraction that is none is refused here, where its line is known
+        return self
 
     @property
     def words(self) -> dict[str, Any]:

@@ -37,6 +37,12 @@ BAD = {
     "label out of range": ({"y": [0, 1, 4, 0]}, InputError, "label 4 is out of range", "y, row 2", "classes 0 to 3"),
     "negative label": ({"y": [0, -1, 1, 0]}, InputError, "label -1 is out of range", "y, row 1", "classes 0 to 3"),
     "duplicate ids": ({"ids": [1, 2, 1, 3]}, InputError, "two examples have the same id", "ids", "id of its own"),
+    "labels in words": ({"y": ["a", "b", "c", "d"]}, InputError, "y can't be read as numbers", "y", "4 whole numbers"),
+    "seed": ({"seed": "a"}, ParameterError, "seed is 'a'", "seed", "a whole number"),
+    "no such device": ({"device": "gpu"}, ParameterError, "the device 'gpu' can't be used", "device", "mmadv doctor"),
+    "mean is a number": ({"mean": 0.5, "std": 0.5}, ParameterError, "mean is 0.5", "mean, std", "a list"),
+    "dlr-targeted": ({"attack": "image.apgd", "loss": "dlr-targeted"}, ParameterError, "unknown loss", "loss", "dlr_targeted"),
+    "a word of the engine": ({"stesp": 1}, ParameterError, "'stesp' is used by neither", "image.pgd", "did you mean 'steps'?"),
     "too few ids": ({"ids": [1, 2]}, InputError, r"ids has dtype torch.int64 and shape \(2,\)", "ids", "4 whole numbers"),
     "unknown attack": ({"attack": "image.pdg"}, ParameterError, "there is no attack 'image.pdg'", "", "image.pgd"),
     "bare attack": ({"attack": "pgd"}, ParameterError, "there is no attack 'pgd'", "", "image.pgd"),
@@ -189,3 +195,11 @@ def test_what_is_stored_is_judged_too():
     rounded = (result.adv * 255).round() / 255
     assert torch.equal(result.stored_success, stage.victim(rounded).argmax(1) != stage.y)
     assert not result.stored_success.all()
+
+
+def test_a_search_at_one_radius_says_nothing_of_others():
+    result = mmadv.attack(VICTIM, X, Y, "image.pgd", norm="linf", eps=0.1)
+    assert "image.pgd" in repr(result)
+    assert len(repr(result)) < 200
+    with pytest.raises(ParameterError, match="searched at one eps"):
+        result.robust_accuracy([0.1])

@@ -205,8 +205,9 @@ def test_a_corrupt_shard_is_named_and_the_rest_kept(finished, host, tmp_path, na
 
 def test_a_folder_of_another_spec_target_or_nothing_is_refused(finished, host, tmp_path):
     out, _ = finished
-    with pytest.raises(RunError, match="another spec"):
+    with pytest.raises(RunError, match=r"(?s)another spec.*seed: 3 there, 4 here"):
         Audit(parse(text().replace("seed: 3", "seed: 4")), out, host).run()
+    Audit(parse(text().replace("title: rows", "title: another name")), out, host).run()
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
@@ -276,6 +277,13 @@ def test_a_cascade_runs_each_attack_on_what_still_stands(finished, host, tmp_pat
         (("steps: 8,", "stepps: 8,"), "stepps", 13),
         (("image.fgsm", "{name: image.fgsm, steps: 3}"), "exactly one", 12),
         (("modality: image", "modality: smell"), "smell", 7),
+        (("eps: [0.005, 0.02]", "eps: [8/0]"), "divides by zero", 10),
+        (("steps: 8,", "steps: 8, lr: 1/0,"), "divides by zero", 13),
+        (
+            ('factory: "row_victims:victim"', 'factroy: "row_victims:victim"'),
+            "neither factory nor model beside 'factroy'",
+            8,
+        ),
     ],
 )
 def test_a_wrong_spec_is_refused_with_file_line_and_fix(host, tmp_path, change, what, line):
@@ -301,3 +309,44 @@ def test_a_factory_that_is_not_there_is_named_with_its_line(host, tmp_path, fact
 def test_text_that_is_no_spec_is_refused(broken):
     with pytest.raises(SpecError):
         parse(broken, "audit.yaml")
+
+
+def test_a_word_beside_a_data_factory_is_refused(host, tmp_path):
+    wrong = text().replace('"row_victims:inputs"}', '"row_victims:inputs", limt: 3}', 1)
+    with pytest.raises(MmadvError, match=r"(?s)'limt' is used by nobody.*audit.yaml:9.*limit"):
+        Audit(parse(wrong, "audit.yaml"), tmp_path / "run", host).run()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_refused_before_its_first_shard_claims_no_folder(host, tmp_path):
+    wrong = text().replace("image.fgsm", "image.ddn", 1)  # an L2 attack, in Linf
+    with pytest.raises(MmadvError, match="L2"):
+        Audit(parse(wrong), tmp_path / "run", host).run()
+    Audit(parse(text()), tmp_path / "run", host).run()
+
+
+def test_an_optional_campaign_is_left_out_until_its_assets_are_there(host, tmp_path, monkeypatch):
+    import row_victims
+
+    from mmadv.errors import AssetError
+
+    def missing():
+        raise AssetError("it is not installed", where="here", fix="install it")
+
+    required = text().replace(
+        '{factory: "row_victims:inputs", limit: 10}', '{factory: "row_victims:elsewhere", limit: 10}'
+    )
+    optional = required.replace("  - name: l2\n", "  - name: l2\n    optional: true\n")
+    monkeypatch.setattr(row_victims, "elsewhere", missing, raising=False)
+    with pytest.raises(AssetError, match="it is not installed"):
+        Audit(parse(required), tmp_path / "required", host).run()
+    audit = Audit(parse(optional), tmp_path / "run", host)
+    summary = audit.run()
+    assert [campaign["name"] for campaign in summary["campaigns"]] == ["linf"]
+    assert [(one["name"], one["fix"]) for one in summary["missing"]] == [("l2", "install it")]
+    assert list(verify(Audit.of_folder(tmp_path / "run", host))) == []
+    monkeypatch.setattr(row_victims, "elsewhere", row_victims.inputs)
+    summary = Audit(parse(optional), tmp_path / "run", host).run()
+    assert [campaign["name"] for campaign in summary["campaigns"]] == ["linf", "l2"]
+    assert not summary["missing"]
+    assert list(verify(Audit.of_folder(tmp_path / "run", host))) == []
