@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -260,6 +261,23 @@ class CallableTarget:
         return hashlib.sha256(
             f"{self.name}|{self.output}|{code.co_code if code else type(self.function)}".encode()
         ).hexdigest()
+
+
+def refuse_pickles(folder: Path) -> None:
+    """See that a local model folder can be read without unpickling; a hub name is no folder, and passes.
+
+    Raises:
+        TargetError: it holds no safetensors.
+    """
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(file.name for pattern in ("*.bin", "*.pt*") for file in folder.glob(pattern))
+    unpickling = f", and {pickled[0]} would need unpickling, which can run any code" if pickled else ""
+    raise TargetError(
+        f"the folder holds no safetensors{unpickling}",
+        where=str(folder),
+        fix="save the model again with model.save_pretrained(folder), which writes safetensors",
+    )
 
 
 def _granted(output: Output, access: str | Access | None, most: Access, name: str) -> Access:

@@ -36,6 +36,10 @@ ATTACKS = [
 ]  # fmt: skip
 # Rows of attacks that take minutes beyond them; all others get as many as asked for.
 FEWER = {
+    ("minilm", "mmadv", "beam-8"): 10,
+    ("minilm", "mmadv", "genetic"): 10,
+    ("minilm", "mmadv", "swarm"): 10,
+    ("minilm", "mmadv", "suite"): 10,
     ("minilm", "plain", "pwws"): 30,
     ("minilm", "plain", "wir-unk"): 30,
     ("minilm", "textattack", "wir-unk"): 30,

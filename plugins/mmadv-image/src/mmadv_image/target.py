@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmadv import ModuleTarget, TargetClaim
 from mmadv.errors import ParameterError, TargetError
+from mmadv.target import refuse_pickles
 
 
 class Normalise(nn.Module):
@@ -239,13 +240,7 @@ def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     path = Path(folder)
-    if path.is_dir() and not list(path.glob("*.safetensors")):
-        pickled = sorted(file.name for file in path.glob("*.bin")) + sorted(file.name for file in path.glob("*.pt*"))
-        raise TargetError(
-            f"the folder holds no safetensors{f', and {pickled[0]} would need unpickling, which can run any code' if pickled else ''}",
-            where=str(folder),
-            fix="save the model again with model.save_pretrained(folder), which writes safetensors",
-        )
+    refuse_pickles(path)
     try:
         model = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True)
         processor = AutoImageProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]

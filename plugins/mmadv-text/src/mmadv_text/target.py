@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmadv import Access, CallableTarget, ModuleTarget, Output, TargetClaim
 from mmadv.errors import TargetError
+from mmadv.target import refuse_pickles
 from mmadv_text.texts import Text, Texts
 from mmadv_text.words import WORD
 
@@ -490,13 +491,7 @@ def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     path = Path(folder)
-    if path.is_dir() and not list(path.glob("*.safetensors")):
-        pickled = sorted(file.name for file in path.glob("*.bin")) + sorted(file.name for file in path.glob("*.pt*"))
-        raise TargetError(
-            f"the folder holds no safetensors{f', and {pickled[0]} would need unpickling, which can run any code' if pickled else ''}",
-            where=str(folder),
-            fix="save the model again with model.save_pretrained(folder), which writes safetensors",
-        )
+    refuse_pickles(path)
     try:
         model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(folder)
