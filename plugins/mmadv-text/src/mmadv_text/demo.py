@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mmadv import MemorySource, assets
-from mmadv_text.encoder import SentenceEncoder
+from mmadv_text.encoder import SentenceEncoder, quiet
 from mmadv_text.target import TransformersTarget
 from mmadv_text.texts import Texts
 
@@ -107,7 +107,8 @@ def _train(folder: Path, tokenizer: Any) -> dict[str, Tensor]:
     rows = _snippets()[HELD_OUT : HELD_OUT + TRAINED_ON]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # for the new head and dropout
-        model = BertForSequenceClassification.from_pretrained(folder, num_labels=2)
+        with quiet():
+            model = BertForSequenceClassification.from_pretrained(folder, num_labels=2)
         model.get_input_embeddings().requires_grad_(False)
         generator = torch.Generator().manual_seed(0)
         size = 32

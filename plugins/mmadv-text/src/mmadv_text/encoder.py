@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,22 @@ import torch
 from torch import Tensor
 
 from mmadv.errors import AssetError
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """`transformers` without its progress bars and load reports, which tell a user of ours nothing."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 class SentenceEncoder:
@@ -29,8 +47,9 @@ class SentenceEncoder:
         try:
             from transformers import AutoModel, AutoTokenizer
 
-            model = AutoModel.from_pretrained(self.folder, use_safetensors=True)
-            return model.eval().to(self.device), AutoTokenizer.from_pretrained(self.folder)
+            with quiet():
+                model = AutoModel.from_pretrained(self.folder, use_safetensors=True)
+                return model.eval().to(self.device), AutoTokenizer.from_pretrained(self.folder)
         except (ImportError, OSError, ValueError) as error:
             raise AssetError(
                 f"the sentence encoder cannot be loaded: {str(error).splitlines()[0]}",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmadv import Access, CallableTarget, ModuleTarget, Output, TargetClaim
 from mmadv.errors import TargetError
 from mmadv.target import refuse_pickles
+from mmadv_text.encoder import quiet
 from mmadv_text.texts import Text, Texts
 from mmadv_text.words import WORD
 
@@ -493,8 +494,9 @@ def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
     path = Path(folder)
     refuse_pickles(path)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        with quiet():
+            model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise TargetError(
             f"no text classifier could be loaded: {str(error).splitlines()[0]}",
