@@ -82,18 +82,7 @@ class Lattice:
         place = 2 * self.slots[slot] + 1
         pieces[place] = word = self.options[slot][option - 1].text
         if slot in self._articles:
-            from mmadv_text.language import article
-
-            pieces[place - 2] = article(self._articles[slot], word)
-
-    def _delete(self, pieces: list[str], slot: int) -> None:
-        """Leave the word out, with one of the spaces beside it."""
-        place = 2 * self.slots[slot] + 1
-        pieces[place] = ""
-        if pieces[place + 1].startswith(" "):
-            pieces[place + 1] = pieces[place + 1][1:]
-        else:
-            pieces[place - 1] = pieces[place - 1].removesuffix(" ")
+            pieces[place - 2] = self._article(slot, word)
 
     def text(self, choice: dict[int, int], unknown: str = "[UNK]") -> str:
         """The text with the chosen options.
@@ -102,19 +91,37 @@ class Lattice:
             choice: option by slot, from 1; 0 or missing for the original word.
             unknown: the victim's word for unknown ones.
         """
-        return self.rendered(list(choice.items()), unknown)
+        return self.rendered(sorted((slot, option) for slot, option in choice.items() if option), unknown)
 
     def rendered(self, choice: Iterable[tuple[int, int]], unknown: str) -> str:
-        """`text` of (slot, option) pairs."""
-        pieces = list(self.words.pieces)
+        """`text` of (slot, option) pairs, the slots ascending."""
+        text, spans, slots, at = self.words.text, self.words.spans, self.slots, 0
+        found = []
         for slot, option in choice:
+            start, end = spans[slots[slot]]
             if option > 0:
-                self._replace(pieces, slot, option)
-            elif option == UNKNOWN:
-                pieces[2 * self.slots[slot] + 1] = unknown
+                word = self.options[slot][option - 1].text
+                if slot in self._articles:
+                    own, after = spans[slots[slot] - 1]
+                    found += [text[at:own], self._article(slot, word)]
+                    at = after
             elif option == DELETED:
-                self._delete(pieces, slot)
-        return "".join(pieces)
+                word = ""
+                if text[end : end + 1] == " ":  # one of the spaces beside it goes too
+                    end += 1
+                elif start > at and text[start - 1] == " ":
+                    start -= 1
+            else:
+                word = unknown
+            found += [text[at:start], word]
+            at = end
+        found.append(text[at:])
+        return "".join(found)
+
+    def _article(self, slot: int, word: str) -> str:
+        from mmadv_text.language import article
+
+        return article(self._articles[slot], word)
 
     def places(self, choice: dict[int, int]) -> list[tuple[int, int]]:
         """(start, end) of the word in each slot, in characters of the text with the chosen options."""
@@ -235,8 +242,11 @@ class Texts:
 
     def strings(self, unknown: str = "[UNK]") -> list[Text]:
         """What the victim is to read in every row: the attacked text, or the pair that it belongs to."""
+        texts = self.texts(unknown)
+        if all(lattice.pair is None for lattice in self.book):
+            return list(texts)
         pairs = [self.book[number].pair for number in self.number.reshape(-1).tolist()]
-        return [text if pair is None else (pair, text) for pair, text in zip(pairs, self.texts(unknown), strict=True)]
+        return [text if pair is None else (pair, text) for pair, text in zip(pairs, texts, strict=True)]
 
 
 @dataclass(eq=False, repr=False)
