@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -23,16 +24,19 @@ def shared(**options: Any) -> Any:
     return dataclasses.field(metadata={"shared": True}, **options)
 
 
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass that hold rows."""
+    return tuple(field.name for field in dataclasses.fields(kind) if not field.metadata.get("shared"))
+
+
 def _map(function: Callable[..., Any], rows: Any, *others: Any) -> Any:
     if isinstance(rows, Tensor):
         return function(rows, *others) if rows.dim() else rows
     if dataclasses.is_dataclass(rows) and not isinstance(rows, type):
-        changed = {
-            field.name: _map(function, *(getattr(part, field.name) for part in (rows, *others)))
-            for field in dataclasses.fields(rows)
-            if not field.metadata.get("shared")
-        }
-        return dataclasses.replace(rows, **changed)
+        parts = (rows, *others)
+        names = _names(type(rows))
+        return dataclasses.replace(rows, **{n: _map(function, *[getattr(part, n) for part in parts]) for n in names})
     if isinstance(rows, (tuple, list)):
         return type(rows)(_map(function, *parts) for parts in zip(rows, *others, strict=True))
     if isinstance(rows, dict):

@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +19,9 @@ from mmadv.target import refuse_pickles
 from mmadv_text.encoder import quiet
 from mmadv_text.texts import Text, Texts
 from mmadv_text.words import WORD
+
+PASS = 400
+"""What a forward pass is taken to cost by itself, in tokens: more makes fewer, fuller batches with more padding."""
 
 
 class CutWarning(UserWarning):
@@ -172,6 +176,39 @@ class StringsTarget(CallableTarget):
         return answer
 
 
+def partition(lengths: Sequence[int], tokens: int) -> list[int]:
+    """How many texts of ascending lengths go into each batch, so that padding and passes together cost least.
+
+    Args:
+        lengths: of the texts in tokens, ascending.
+        tokens: of a batch, padding included, at most; a longer text is a batch of its own.
+
+    Example:
+        >>> partition([8] * 100 + [9] * 2 + [64] * 30, 3072)
+        [102, 30]
+    """
+    groups = [(length, len(list(same))) for length, same in groupby(lengths)]
+    # least[j]: of the first j groups, what they cost in tokens, and where their last stretch starts.
+    least = [(0, 0)]
+    for stop in range(1, len(groups) + 1):
+        longest, count, ways = groups[stop - 1][0], 0, []
+        for start in range(stop - 1, -1, -1):
+            count += groups[start][1]
+            passes = -(-count // max(1, tokens // max(1, longest)))
+            ways.append((least[start][0] + count * longest + PASS * passes, start))
+        least.append(min(ways))
+    sizes: list[int] = []
+    stop = len(groups)
+    while stop:
+        start = least[stop][1]
+        count = sum(same for _, same in groups[start:stop])
+        most = max(1, tokens // max(1, groups[stop - 1][0]))
+        passes = -(-count // most)
+        sizes += [count // passes + (number < count % passes) for number in range(passes)][::-1]
+        stop = start
+    return sizes[::-1]
+
+
 def _refuse_improbable(answer: Tensor, name: str) -> None:
     off = ((answer.sum(1) - 1).abs() > 1e-3) | (answer < -1e-6).any(1)
     if bool(off.any()):
@@ -205,7 +242,7 @@ class TokensTarget(ModuleTarget):
         module: nn.Module,
         *,
         tokenizer: Tokenizer | None = None,
-        tokens: int = 2688,
+        tokens: int = 3072,
         embedding: nn.Module | None = None,
         name: str = "",
         output: str | Output = Output.LOGITS,
@@ -276,14 +313,12 @@ class TokensTarget(ModuleTarget):
 
     def batches(self, found: Sequence[Tokens]) -> Iterator[list[int]]:
         """Numbers of texts of like length, together at most `tokens` when padded."""
-        order = sorted(range(len(found)), key=lambda row: len(found[row].ids))
+        lengths = [len(one.ids) for one in found]
+        order = sorted(range(len(found)), key=lengths.__getitem__)
         start = 0
-        while start < len(order):
-            stop = start + 1
-            while stop < len(order) and len(found[order[stop]].ids) * (stop + 1 - start) <= self.tokens:
-                stop += 1
-            yield order[start:stop]
-            start = stop
+        for size in partition(sorted(lengths), self.tokens):
+            yield order[start : start + size]
+            start += size
 
     def inputs(self, found: Sequence[Tokens]) -> dict[str, Tensor]:
         """The module's arguments for texts of one batch."""
@@ -426,7 +461,7 @@ class TransformersTarget(TokensTarget):
         *,
         tokenizer: Any = None,
         max_length: int | None = None,
-        tokens: int = 2688,
+        tokens: int = 3072,
         name: str = "",
         access: str | Access | None = None,
         device: str | torch.device | None = None,
@@ -525,7 +560,7 @@ def _from_folder(
     *,
     name: str = "",
     max_length: int | None = None,
-    tokens: int = 2688,
+    tokens: int = 3072,
     device: str | None = None,
     autocast: str | None = None,
     compile: bool = False,

@@ -93,6 +93,14 @@ class Lattice:
         """
         return self.rendered(sorted((slot, option) for slot, option in choice.items() if option), unknown)
 
+    def single(self, slot: int, option: int, unknown: str) -> str:
+        """`text` of one change, as most candidates are: the shortest way to write them."""
+        if option <= 0 or slot in self._articles:
+            return self.rendered(((slot, option),), unknown)
+        start, end = self.words.spans[self.slots[slot]]
+        text = self.words.text
+        return f"{text[:start]}{self.options[slot][option - 1].text}{text[end:]}"
+
     def rendered(self, choice: Iterable[tuple[int, int]], unknown: str) -> str:
         """`text` of (slot, option) pairs, the slots ascending."""
         text, spans, slots, at = self.words.text, self.words.spans, self.slots, 0
@@ -236,7 +244,11 @@ class Texts:
         changes = zip(slot.tolist(), choice[row, slot].tolist(), strict=True)
         book = self.book
         return [
-            book[number].rendered(itertools.islice(changes, count), unknown) if count else book[number].words.text
+            book[number].single(*next(changes), unknown)
+            if count == 1
+            else book[number].rendered(itertools.islice(changes, count), unknown)
+            if count
+            else book[number].words.text
             for number, count in zip(numbers, counts, strict=True)
         ]
 
