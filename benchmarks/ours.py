@@ -9,7 +9,7 @@ from peers import CW_ROUNDS, step_size
 from torch import Tensor, nn
 
 import mmadv
-from mmadv_image.attacks.pgd import PGD
+from mmadv.search.pgd import PGD
 
 
 def _attack(name: str, **fixed: Any):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -55,7 +56,7 @@ def attack(
     Args:
         model: what a plugin knows how to call, such as a `torch.nn.Module` in eval mode, or a `mmadv.Target`.
         x: N clean inputs as the modality has them; images: (N, C, H, W) floating in [0, 1].
-        y: (N,) the right labels, never guessed.
+        y: (N,) the right labels, never guessed; transcripts where the modality has them.
         attack: a qualified name such as `image.pgd`, or an attack itself.
         targets: (N,) or one class that the attack is to reach; any wrong class will do if not given.
         modality: only needed with an attack that is not given by name.
@@ -69,8 +70,8 @@ def attack(
         early_stop: drop rows that are finished.
         observe: called with (step, rows still standing).
         host: of plugins; the default one if not given.
-        **words: those of the modality's space (`norm`, `eps`), of the target (`mean`, `std`, `batch_size`, `output`, `device`, …)
-            and of the attack (`loss`, `restarts`, …). A word that none of them uses is refused.
+        **words: those of the modality's space (`norm`, `eps`) and goal, of the target (`mean`, `std`, `batch_size`, `output`,
+            `device`, …) and of the attack (`loss`, `restarts`, …). A word that none of them uses is refused.
 
     Returns:
         Per example `adv, status, success, distance, queries, gradients, score`, and `summary()`.
@@ -90,7 +91,8 @@ def attack(
     modality, maker = _named(catalog, attack, modality)
     kind: Modality = catalog.modality(modality).resolve()()
     adapt = adapter(catalog, model, modality)
-    groups: dict[str, Callable[..., Any]] = {"attack": maker, "space": kind.space, "target": adapt}
+    make_goal = goal_maker(kind, targets is not None)
+    groups: dict[str, Callable[..., Any]] = {"attack": maker, "space": kind.space, "target": adapt, "goal": make_goal}
     given = sorted_out(words, groups, where=attack if isinstance(attack, str) else type(attack).__name__)
     chosen: Attack = maker(**given["attack"])
     target: Target = adapt(**given["target"])
@@ -101,7 +103,7 @@ def attack(
             where=str(attack),
             fix="give eps=, the largest perturbation allowed; only minimum-norm attacks do without",
         )
-    goal: Goal = Untargeted() if targets is None else Targeted()
+    goal: Goal = make_goal(**given["goal"])
     threat = ThreatModel(
         space, target.access if access is None else Access.of(access), goal, Budget(steps, queries, gradients)
     )
@@ -137,7 +139,8 @@ def make_problem(
             where="y",
             fix="pass the right labels; the model's own predictions would call its mistakes robust",
         )
-    labels = _integers(y, length, "y")
+    named = getattr(kind, "labels", lambda values: values)
+    labels = _integers(named(y), length, "y")
     keys = torch.arange(length) if ids is None else _integers(ids, length, "ids")
     if len(torch.unique(keys)) != length:
         raise InputError(
@@ -145,6 +148,7 @@ def make_problem(
         )
     towards = None
     if targets is not None:
+        targets = named(targets)
         towards = torch.full((length,), targets) if isinstance(targets, int) else _integers(targets, length, "targets")
     if not isinstance(seed, int):
         raise ParameterError(f"seed is {seed!r}", where="seed", fix="give a whole number")
@@ -159,6 +163,14 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, alarm
     problem.deterministic = not random
     ledger = solve(problem, attack, **options)
     return ledger, alarms.Counts.of(ledger, random=random)
+
+
+def goal_maker(kind: Modality, targeted: bool) -> Callable[..., Goal]:
+    """What makes the goal from its own words: the modality's if it has one, else of any or of one wrong class."""
+    own = getattr(kind, "goal", None)
+    if own is not None:
+        return functools.partial(own, targeted)
+    return Targeted if targeted else Untargeted
 
 
 def still_fooled(kind: Modality, problem: Problem, ledger: Ledger) -> Tensor:

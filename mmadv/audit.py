@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
         ("success", pa.bool_()),
         ("stored_success", pa.bool_()),
         ("decision", pa.int64()),
+        ("said", pa.list_(pa.string())),
         ("distance", pa.float64()),
         ("score", pa.float64()),
         ("clean_score", pa.float64()),
@@ -56,7 +57,8 @@ SCHEMA = pa.schema(
 )
 """A record. `eps` is null for a minimum-norm attack, whose `distance` answers every ε. `origin` and `origin_eps` say which
 attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack.
-`measures` are the space's further figures of a success. `recalled` answers were known already and cost no query."""
+`measures` are the space's further figures of a success. Where labels are known by texts, `said` holds three: what is right, what
+the victim said to the clean input and what to the stored adversarial. `recalled` answers were known already and cost no query."""
 
 Record = dict[str, Any]
 
@@ -219,12 +221,12 @@ class Audit:
                 problem = stage.problem(part, eps, entry)
                 ledger, seen = api.run(problem, attack)
                 counts += seen
-                stored, decisions, measures = self._stored(stage, problem, ledger, open_rows, place, advs)
+                stored, decisions, measures, said = self._stored(stage, problem, ledger, open_rows, place, advs)
                 for at, row in enumerate(open_rows.tolist()):
                     success = bool(ledger.fooled[at])
                     fresh[row] = {
                         "status": ledger.status[at].value, "success": success,
-                        "stored_success": stored.get(row, False), "decision": decisions.get(row),
+                        "stored_success": stored.get(row, False), "decision": decisions.get(row), "said": said.get(row),
                         "distance": float(ledger.distance[at]) if torch.isfinite(ledger.distance[at]) else None,
                         "score": finite(ledger.score[at]), "clean_score": finite(ledger.clean_score[at]),
                         "queries": int(ledger.queries[at]), "recalled": int(ledger.recalled[at]),
@@ -279,11 +281,11 @@ class Audit:
         open_rows: Tensor,
         place: Path,
         advs: dict[str, Tensor],
-    ) -> tuple[dict[int, bool], dict[int, int], dict[int, dict[str, float]]]:
+    ) -> tuple[dict[int, bool], dict[int, int], dict[int, dict[str, float]], dict[int, list[str | None]]]:
         """Write the successes in their real form, read them again, judge them by what came back, and measure them."""
         index = ledger.fooled.nonzero()[:, 0]
         if not len(index):
-            return {}, {}, {}
+            return {}, {}, {}, {}
         adv = rows.moved(rows.take(ledger.adv, index), torch.device("cpu"))
         there = open_rows[index.cpu()].tolist()
         read = []
@@ -294,8 +296,15 @@ class Audit:
         hits, decisions = api.judge(problem, rows.join(read), index)
         x = rows.moved(rows.take(problem.x, index.to(next(rows.leaves(problem.x)).device)), torch.device("cpu"))
         found = {name: values.tolist() for name, values in problem.threat.space.measures(x, adv).items()}
+        for name, sent in getattr(stage.kind, "channels", lambda rows: {})(adv).items():
+            found[f"survives {name}"] = api.judge(problem, sent, index)[0].double().tolist()
         measures = {row: {name: values[at] for name, values in found.items()} for at, row in enumerate(there)}
-        return dict(zip(there, hits.tolist(), strict=True)), dict(zip(there, decisions.tolist(), strict=True)), measures
+        said: dict[int, list[str | None]] = {}
+        if (name_of := getattr(stage.kind, "said", None)) is not None:
+            columns = problem.y[index.cpu()], api.judge(problem, x, index)[1], decisions
+            said = {row: [name_of(int(column[at])) for column in columns] for at, row in enumerate(there)}
+        stored = dict(zip(there, hits.tolist(), strict=True))
+        return stored, dict(zip(there, decisions.tolist(), strict=True)), measures, said
 
     # --- reading back --------------------------------------------------------------------------------
 

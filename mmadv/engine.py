@@ -47,7 +47,7 @@ def solve(
         >>> from mmadv import BallSpace, ModuleTarget, Problem, ThreatModel
         >>> from mmadv.testing import linear_victim
         >>> victim, x, y = linear_victim(rows=4, features=6, classes=3)
-        >>> from mmadv_image.attacks.fgsm import FGSM
+        >>> from mmadv.search.fgsm import FGSM
         >>> problem = Problem(ModuleTarget(victim), ThreatModel(BallSpace("linf", 0.5)), x, y, torch.arange(4))
         >>> len(solve(problem, FGSM()).status)
         4
@@ -66,6 +66,10 @@ def solve(
         target.held(),
     ):
         oracle = Oracle(problem, attack, steps, early_stop)
+        if hasattr(target, "check"):
+            for labels in (oracle.y, oracle.towards):
+                if labels is not None and len(labels):
+                    target.check(oracle.region.x, labels)
         attack.check(oracle)
         if not len(problem.y):
             return oracle.close()

@@ -31,6 +31,9 @@ class TargetClaim:
 class Modality(Protocol):
     """One kind of input. All methods are pure; the engine does the rest. An example is rows of length one.
 
+    What a modality may have besides: `goal(targeted, /, **words)`, goals of its own; `labels(y)` and `said(label)`, where a
+    label is known by a text; `channels(rows)`, what comes of rows on ways that they may take; `kit`, for the law checks.
+
     Attributes:
         name: such as `image`.
         unit: of distances, for tables and axes.

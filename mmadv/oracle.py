@@ -317,10 +317,18 @@ class Oracle:
         with torch.set_grad_enabled(grad):
             leaf: Any = None
             back: Any = None
-            if grad:
-                answer, leaf, back = _traced(target, x, eot)
+            likelihood: Any = None
+            if grad and hasattr(target, "traced"):
+                answer, leaf, back = target.traced(rows.repeated(x, eot))
             else:
-                answer = target(rows.repeated(x, eot))
+                if grad:
+                    x, leaf = _with_leaf(x)
+                x = rows.repeated(x, eot)
+                if loss is not None and hasattr(target, "likelihood"):
+                    answer, likelihood = target.likelihood(x)
+                    loss = _averaged(likelihood, eot)
+                else:
+                    answer = target(x)
             output = answered(target, answer, len(y) * eot)
             if eot > 1:
                 output = expected(output, len(y), eot)
@@ -355,7 +363,11 @@ class Oracle:
         ledger, goal, eot = self.ledger, self.problem.threat.goal, self.problem.eot
         if not self._opened:
             self._check_first(output)
-        finite = torch.isfinite(output).all(-1) if output.is_floating_point() else None
+        finite = None
+        if output.is_floating_point():
+            finite = torch.isfinite(output).all(-1)
+        elif loss is not None:
+            finite = torch.isfinite(loss)
         if self.problem.threat.access is Access.DECISION:
             output = decision(output)
         y: Any = self.y
@@ -451,6 +463,10 @@ class Oracle:
     def _check_first(self, output: Tensor) -> None:
         """What the first answers tell: whether labels fit the classes, and whether logits look like probabilities."""
         self.signals.opened += len(output)
+        if self.towards is not None and bool((self.towards == self.y).any()):
+            raise ParameterError(
+                "a target class is the right class", where="targets", fix="give a wrong class for each example"
+            )
         if not output.is_floating_point() or not len(output):
             return
         outside = (self.y < 0) | (self.y >= output.shape[1])
@@ -461,11 +477,9 @@ class Oracle:
                 where=f"y, row {row}",
                 fix=f"the victim has classes 0 to {output.shape[1] - 1}",
             )
-        if self.towards is not None and bool(
-            ((self.towards < 0) | (self.towards >= output.shape[1]) | (self.towards == self.y)).any()
-        ):
+        if self.towards is not None and bool(((self.towards < 0) | (self.towards >= output.shape[1])).any()):
             raise ParameterError(
-                "a target class is out of range or is the right class",
+                "a target class is out of range",
                 where="targets",
                 fix=f"give a wrong class of 0 to {output.shape[1] - 1} for each example",
             )
@@ -539,15 +553,22 @@ def _judged(region: Any, adv: Any, hit: Tensor, dtype: torch.dtype) -> tuple[Ten
     return feasible, outside, distance
 
 
-def _traced(target: Target, x: Any, eot: int) -> tuple[Tensor, Tensor, Any]:
-    """The answer to rows, the tensor that its gradient is taken by, and what makes of that the rows' gradient.
+def _with_leaf(x: Any) -> tuple[Any, Tensor]:
+    """Rows whose floating tensor gradients can be taken of, and that tensor."""
+    leaf = next(one for one in rows.leaves(x) if one.is_floating_point()).detach().requires_grad_()
+    if isinstance(x, Tensor):
+        return leaf, leaf
+    return rows.replaced(x, leaf), leaf
 
-    A target whose inputs are not tensors brings its own `traced`: its gradients are those of something inside of it.
-    """
-    if hasattr(target, "traced"):
-        return target.traced(rows.repeated(x, eot))
-    leaf = x.detach().requires_grad_()
-    return target(rows.repeated(leaf, eot)), leaf, None
+
+def _averaged(likelihood: Any, eot: int) -> Loss:
+    """A target's own loss of a label, as one of outputs; over `eot` passes of each row its mean."""
+
+    def loss(_: Tensor, label: Tensor, *others: Tensor) -> Tensor:
+        values: Tensor = likelihood(rows.repeated(label, eot))
+        return values.reshape(-1, eot).mean(1) if eot > 1 else values
+
+    return loss
 
 
 def _spread(values: Tensor, sent: Tensor, size: int, fill: float) -> Tensor:

@@ -186,6 +186,11 @@ def expanded(rows: Rows) -> Rows:
     return rows if make is None else make()
 
 
+def replaced(rows: Rows, leaf: Tensor) -> Rows:
+    """Rows of the same kind with `leaf` in place of their floating tensor."""
+    return _map(lambda tensor: leaf if tensor.is_floating_point() else tensor, rows)
+
+
 def detached(rows: Rows, device: torch.device) -> Rows:
     """Rows on `device`, cut from any graph, outside inference mode, contiguous, and in at least float32."""
 

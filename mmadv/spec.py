@@ -38,12 +38,14 @@ DECIMAL = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 
 
 def number(value: object) -> object:
-    """A number as it is, or written as a fraction such as `8/255`.
+    """A number as it is, written as a fraction such as `8/255`, or as a ratio of amplitudes such as `-20 dB`.
 
     Example:
-        >>> number("8/255") == 8 / 255
-        True
+        >>> number("8/255") == 8 / 255, number("-20 dB")
+        (True, 0.1)
     """
+    if isinstance(value, str) and (level := re.fullmatch(rf"\s*({DECIMAL})\s*dB\s*", value)):
+        return 10 ** (float(level[1]) / 20)
     if isinstance(value, str) and re.fullmatch(rf"\s*{DECIMAL}\s*(/\s*{DECIMAL}\s*)?", value):
         above, _, below = value.partition("/")
         if below and not Fraction(below.strip()):
@@ -116,7 +118,7 @@ class ThreatEntry(_Open):
 
     eps: tuple[Number, ...] = ()
     access: Literal["gradient", "score", "decision"] | None = None
-    targets: int | None = Field(None, ge=0)
+    targets: Annotated[int, Field(ge=0)] | str | None = None
     queries: int | None = Field(None, ge=1)
     gradients: int | None = Field(None, ge=0)
     eot: int = Field(1, ge=1)

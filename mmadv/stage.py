@@ -14,7 +14,6 @@ from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog, build
 from mmadv.errors import AssetError, MmadvError, ParameterError, SpecError, nearest
-from mmadv.goals import Targeted, Untargeted
 from mmadv.modality import Modality
 from mmadv.protocol import Attack
 from mmadv.source import Examples, Source, digest
@@ -56,7 +55,9 @@ class Stage:
                 self.attacks.append(self._attack(entry))
         with located(spec, *path, "threat"):
             threat = self.campaign.threat
-            self._space_words = api.sorted_out(threat.words, {"space": self.kind.space}, where="threat")["space"]
+            goal = api.goal_maker(self.kind, threat.targets is not None)
+            given = api.sorted_out(threat.words, {"space": self.kind.space, "goal": goal}, where="threat")
+            self._space_words, self.goal = given["space"], goal(**given["goal"])
             self.space(max(threat.eps, default=None))
             if not threat.eps and any(attack.keeps == "hit" for attack in self.attacks):
                 raise ParameterError(
@@ -152,7 +153,6 @@ class Stage:
     def problem(self, examples: Examples, eps: float | None, entry: AttackEntry) -> Problem:
         """Examples under the campaign's threat model at one ε, with an attack's own budget."""
         threat = self.campaign.threat
-        goal = Untargeted() if threat.targets is None else Targeted()
         access = self.target.access if threat.access is None else Access.of(threat.access)
         budget = Budget(
             entry.steps,
@@ -160,7 +160,7 @@ class Stage:
             threat.gradients if entry.gradients is None else entry.gradients,
         )
         return api.make_problem(
-            self.kind, self.target, ThreatModel(self.space(eps), access, goal, budget), examples.x, examples.y,
+            self.kind, self.target, ThreatModel(self.space(eps), access, self.goal, budget), examples.x, examples.y,
             ids=examples.ids, targets=threat.targets, seed=self.spec.seed, eot=threat.eot,
         )  # fmt: skip
 

@@ -66,7 +66,7 @@ BAD = {
     "target is right": ({"targets": 0, "y": [0, 1, 2, 3]}, ParameterError, "is the right class", "targets", "a wrong class"),
     "target out of range": ({"targets": 4}, ParameterError, "a target class is out of range", "targets", "a wrong class of 0 to 3"),
     "train mode": ({"model": nn.Sequential(nn.Flatten(), nn.Linear(60, 4))}, TargetError, "in train mode", "Sequential", "model.eval()"),
-    "no model": ({"model": 3}, TargetError, "no plugin claims a victim of type builtins.int", "asked: image", "mmadv.Target"),
+    "no model": ({"model": 3}, TargetError, "no plugin claims a victim of type builtins.int", "image (mmadv-image", "mmadv.Target"),
     "mean alone": ({"mean": [0.5]}, ParameterError, "one of mean and std is missing", "mean, std", "give both"),
     "std of 0": ({"mean": [0.5], "std": [0]}, ParameterError, "std is", "mean, std", "positive std"),
     "channels of mean": ({"mean": [0.5] * 2, "std": [1] * 2}, ParameterError, "mean has 2 channels and the images 3", "mean, std", "one value per"),
@@ -92,7 +92,7 @@ def test_bad_input_is_a_typed_error_with_a_fix(name):
 
 
 def test_an_attack_itself_needs_its_modality():
-    from mmadv_image.attacks.pgd import PGD
+    from mmadv.search.pgd import PGD
 
     with pytest.raises(ParameterError, match="modality is missing"):
         mmadv.attack(VICTIM, X, Y, PGD(), eps=0.1)

@@ -193,7 +193,8 @@ def _example(audit: Audit, stage: Stage, unit: Unit, record: Record, measure: st
     if stage.digests(x) != [record["x_sha256"]]:
         raise RunError("the clean input is not the one attacked", where=record["key"])
     adv = stage.kind.unpack([audit.adversarials(audit.place(unit))[row]])
-    names = _class(stage, record["y"]), _class(stage, record["decision"])
+    said = record["said"] or [None] * 3
+    names = said[0] or _class(stage, record["y"]), said[2] or _class(stage, record["decision"])
     where = "nearest found" if record["eps"] is None else f"ε = {amount(record['eps'])}"
     return Example(
         html=fragment(stage.kind.figures(x, adv, names)),

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import mmadv
+from mmadv.search.pgd import PGD, fingerprint
 from mmadv.testing import linear_victim
 from mmadv.testing.victims import Counting, crowd, duel
 from mmadv_image.attacks.apgd import checkpoints
-from mmadv_image.attacks.pgd import PGD, fingerprint
 
 SHAPE = (3, 8, 8)
 

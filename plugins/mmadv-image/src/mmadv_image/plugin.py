@@ -30,9 +30,8 @@ def mmadv_modalities() -> Iterable[ModalitySpec]:
 @hookimpl
 def mmadv_attacks() -> Iterable[AttackSpec]:
     for name, cls, summary, paper in _ATTACKS:
-        yield AttackSpec(
-            name=name, summary=summary, modality="image", paper=paper, factory=f"mmadv_image.attacks.{name}:{cls}"
-        )
+        home = "mmadv.search" if name in ("fgsm", "pgd") else "mmadv_image.attacks"
+        yield AttackSpec(name=name, summary=summary, modality="image", paper=paper, factory=f"{home}.{name}:{cls}")
 
 
 @hookimpl

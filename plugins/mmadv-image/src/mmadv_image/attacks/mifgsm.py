@@ -15,7 +15,7 @@ from torch import Tensor
 from mmadv import Attack, Oracle, losses
 from mmadv.errors import ParameterError
 from mmadv.norms import unit
-from mmadv_image.attacks.pgd import default_lr
+from mmadv.search.pgd import default_lr
 
 
 @dataclass

@@ -6,11 +6,11 @@ adv = project(x + ε · ascend(∇ loss(x)))
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from mmadv import Attack, Oracle, losses
+from mmadv import losses
+from mmadv.oracle import Oracle
+from mmadv.protocol import Attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,12 @@ class FGSM(Attack):
     def check(self, oracle: Oracle) -> None:
         losses.by_name(self.loss)
 
-    def init(self, oracle: Oracle) -> Tensor:
+    def init(self, oracle: Oracle) -> Any:
         return oracle.region.x
 
-    def step(self, adv: Tensor, oracle: Oracle) -> Tensor:
+    def step(self, adv: Any, oracle: Oracle) -> Any:
         seen = oracle.evaluate(adv, loss=losses.by_name(self.loss), grad=True)
         return oracle.region.climb_(adv, seen.grad, 1.0)
 
-    def pending(self, adv: Tensor) -> Tensor:
+    def pending(self, adv: Any) -> Any:
         return adv

@@ -1,4 +1,4 @@
-"""Projected gradient descent (Madry et al., arXiv 1706.06083), for Linf, L2 and L1.
+"""Projected gradient descent (Madry et al., arXiv 1706.06083), in every space that has gradients.
 
     adv = random start, or x
     repeat: adv = project(adv + lr · ε · ascend(∇ loss(adv)))
@@ -10,20 +10,22 @@ comes back to an earlier iterate will only repeat itself, and ends (arXiv 2503.1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from mmadv import Attack, Oracle, losses
+from mmadv import losses, rows
 from mmadv.errors import ParameterError
+from mmadv.oracle import Oracle
+from mmadv.protocol import Attack
 
 
 @dataclass
 class State:
     """Rows: the iterate (A, …), or (A, R, …) with restarts, and the hashes of all earlier ones (A, R, steps)."""
 
-    adv: Tensor
+    adv: Any
     seen: Tensor | None
     step: int = 0
 
@@ -70,23 +72,23 @@ class PGD(Attack):
         adv = (
             region.jitter(oracle.noise, self.restarts if self.restarts > 1 else None) if self.random_start else region.x
         )
-        watch = self.cycle_stop and region.norm == "linf" and oracle.deterministic and oracle.early_stop
-        seen = (
-            torch.zeros(len(adv), self.restarts, oracle.steps, dtype=torch.int64, device=adv.device) if watch else None
-        )
-        return State(adv, seen)
+        if not (self.cycle_stop and region.norm == "linf" and oracle.deterministic and oracle.early_stop):
+            return State(adv, None)
+        shape = len(oracle.y), self.restarts, oracle.steps
+        return State(adv, torch.zeros(shape, dtype=torch.int64, device=oracle.y.device))
 
     def step(self, state: State, oracle: Oracle) -> State:
         answer = oracle.evaluate(state.adv, loss=losses.by_name(self.loss), grad=True)
         adv = oracle.region.climb_(state.adv, answer.grad, self.lr or default_lr(oracle.steps))
         if state.seen is not None:
-            mark = fingerprint(adv.flatten(2) if self.restarts > 1 else adv.flatten(1).unsqueeze(1))
+            leaf = next(rows.leaves(adv))
+            mark = fingerprint(leaf.flatten(2) if self.restarts > 1 else leaf.flatten(1).unsqueeze(1))
             repeated = (state.seen == mark.unsqueeze(2)).any(2)
             oracle.retire(repeated.all(1))
             state.seen[:, :, state.step] = mark
         return State(adv, state.seen, state.step + 1)
 
-    def pending(self, state: State) -> Tensor:
+    def pending(self, state: State) -> Any:
         return state.adv
 
 
