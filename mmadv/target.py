@@ -185,6 +185,8 @@ class ModuleTarget:
             for parameter, flag in wanted:
                 parameter.requires_grad_(flag)
             for part, mode, buffers in parts:
+                if isinstance(part, torch.jit.ScriptModule):  # its buffers can't be exchanged, only written to
+                    continue
                 part.training = mode
                 part._buffers.clear()
                 part._buffers.update(buffers)

@@ -1,0 +1,260 @@
+"""The audio plugin against bare loops on the same victim, recordings and steps: `python benchmarks/run.py audio`.
+
+It runs in the project's own environment: the peers that could be installed attack CTC models alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
+RESULTS = BENCHMARKS / "results"
+LEVELS = (40, 35, 30, 25, 20)
+PHRASES = ("open the front door", "send all the money now", "call me back tomorrow", "delete every single file")
+
+
+def audio(args: argparse.Namespace) -> None:
+    """PGD, C&W and the imperceptible attack on Whisper; the masking threshold a second of audio."""
+    from mmadv_audio import demo
+
+    torch.set_num_threads(1)
+    target = demo.recogniser(10)
+    target.batch_size = 8
+    source = demo.prompts()
+    parts: dict[str, Callable[..., dict[str, Any]]] = {
+        "threshold": threshold, "cost": cost, "curve": curve, "targeted": targeted, "masking": masked,
+    }  # fmt: skip
+    path = RESULTS / ("audio-partial.json" if args.quick else "audio.json")
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for name in args.parts or parts:
+        found[name] = parts[name](target, source, 4 if args.quick else 16)
+        print(name, json.dumps(found[name], indent=1), flush=True)
+        found["about"] = {"python": platform.python_version(), "torch": torch.__version__, "threads": 1}
+        RESULTS.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+# --- bare loops: no engine, no counts, no checks ------------------------------------------------------
+
+
+def bare_pgd(target: Any, x: Any, y: Tensor, ratio: float, steps: int, decode: bool = True) -> Any:
+    """Steepest ascent in the L2 ball of an SNR; with `decode`, the worst transcript of each row is kept, as ours does."""
+    from mmadv_audio.transcripts import text_of, word_error_rate
+
+    clean, valid = x.samples, x.valid
+    radius = ratio * clean.square().sum(1).sqrt()
+    adv, best, worst = clean.clone(), clean.clone(), torch.full((len(y),), -1.0)
+    for step in range(steps + 1):
+        adv = adv.detach().requires_grad_()
+        losses = []
+        for start in range(0, len(y), target.batch_size):
+            rows = slice(start, start + target.batch_size)
+            part = x[rows].with_samples(adv[rows])
+            if decode:
+                labels, loss = target.likelihood(part)
+                for row, label in enumerate(labels.tolist(), start):
+                    rate = word_error_rate(text_of(int(y[row])), text_of(label))
+                    if rate > worst[row]:
+                        worst[row], best[row] = rate, adv[row].detach()
+            else:
+                state = target.encoded(part)
+
+                def loss(labels: Tensor, state: Any = state) -> Tensor:
+                    return target.surprise(state, [target.tokens(label) for label in labels.tolist()])
+
+            if step < steps:
+                losses.append(torch.autograd.grad(loss(y[rows]).sum(), adv, retain_graph=False)[0])
+        if step == steps:
+            break
+        grad = torch.stack(losses).sum(0) * valid
+        with torch.no_grad():
+            size = grad.square().sum(1, keepdim=True).sqrt().clamp_min(1e-30)
+            delta = adv - clean + max(2.5 / steps, 0.2) * radius.unsqueeze(1) * grad / size
+            norm = delta.square().sum(1, keepdim=True).sqrt()
+            adv = clean + delta * (radius.unsqueeze(1) / norm).clamp_max(1)
+    return x.with_samples(best if decode else adv.detach())
+
+
+# --- parts ------------------------------------------------------------------------------------------
+
+
+def threshold(target: Any, source: Any, count: int) -> dict[str, Any]:
+    """The batched masking threshold against a loop over frames in NumPy, on a minute of speech."""
+    import importlib.util
+
+    from mmadv_audio import Waves, masking
+
+    file = BENCHMARKS.parent / "plugins/mmadv-audio/tests/masking_reference.py"
+    spec = importlib.util.spec_from_file_location("masking_reference", file)
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    waves, seconds = [], 0.0
+    for wave in source.x:
+        waves.append(wave)
+        seconds += len(wave) / 16_000
+        if seconds >= 60:
+            break
+    x = Waves.of(waves, 16_000)
+    masking.threshold(x)
+    ours = min(timed(lambda: masking.threshold(x)) for _ in range(5))
+    theirs = min(timed(lambda: [reference.threshold(wave.numpy(), 16_000) for wave in waves]) for _ in range(2))
+    return {"seconds of audio": seconds, "ours, s": ours, "loop, s": theirs, "times faster": theirs / ours}
+
+
+def cost(target: Any, source: Any, count: int) -> dict[str, Any]:
+    """PGD's wall time over the bare loop's, in turns; both decode each iterate, to know what it does."""
+    x, y = source.x[:8], source.y[:8]
+    ours, bare, blind = [], [], []
+    for _ in range(2 if count < 16 else 5):
+        ours.append(timed(lambda: solved(target, x, y, 25, 5)))
+        bare.append(timed(lambda: bare_pgd(target, x, y, 10 ** (-25 / 20), 5)))
+        blind.append(timed(lambda: bare_pgd(target, x, y, 10 ** (-25 / 20), 5, decode=False)))
+    ratios = [a / b for a, b in zip(ours, bare, strict=True)]
+    return {
+        "ours, s": statistics.median(ours), "bare, s": statistics.median(bare), "over bare": statistics.median(ratios),
+        "bare without decoding, s": statistics.median(blind),
+    }  # fmt: skip
+
+
+def solved(target: Any, x: Any, y: Tensor, snr: float, steps: int) -> Any:
+    """The engine's own call, all rows to the end."""
+    import mmadv
+    from mmadv.search.pgd import PGD
+    from mmadv_audio.goals import WordErrors
+    from mmadv_audio.space import WaveSpace
+
+    threat = mmadv.ThreatModel(
+        WaveSpace("snr", 10 ** (-snr / 20)), goal=WordErrors(1e9), budget=mmadv.Budget(steps=steps)
+    )
+    problem = mmadv.Problem(target, threat, x, y, torch.arange(len(y)))
+    return mmadv.solve(problem, PGD(random_start=False), early_stop=False)
+
+
+def curve(target: Any, source: Any, count: int) -> dict[str, Any]:
+    """Word errors at each SNR: clean, noise, ours and the bare loop at equal steps, scored outside."""
+    x, y = source.x[:count], source.y[:count]
+    found: dict[str, Any] = {"utterances": count, "steps": 10, "clean": errors(target, x, y), "levels": {}}
+    noise = torch.randn(x.samples.shape, generator=torch.Generator().manual_seed(0)) * x.valid
+    size = x.samples.square().sum(1).sqrt() / noise.square().sum(1).sqrt()
+    for level in LEVELS:
+        ratio = 10 ** (-level / 20)
+        ledger = solved(target, x, y, level, 10)
+        passes = int(ledger.forwards)
+        found["levels"][level] = {
+            "ours": errors(target, ledger.adv, y), "ours, from int16": errors(target, stored(ledger.adv), y),
+            "bare": errors(target, bare_pgd(target, x, y, ratio, 10), y),
+            "noise": errors(target, x.with_samples(x.samples + ratio * size.unsqueeze(1) * noise), y),
+            "passes": passes / count, "least SNR of ours": min(decibels(x, ledger.adv)),
+        }  # fmt: skip
+        print(level, found["levels"][level], flush=True)
+    return found
+
+
+def targeted(target: Any, source: Any, count: int) -> dict[str, Any]:
+    """C&W towards phrases of three to five words, success judged from the file."""
+    import mmadv
+    from mmadv_audio.transcripts import label_of
+
+    count = count // 2
+    x, y = source.x[:count], source.y[:count]
+    phrases = [PHRASES[row % len(PHRASES)] for row in range(count)]
+    began = time.perf_counter()
+    result = mmadv.attack(target, x, y, "audio.cw", norm="snr", targets=phrases, steps=150, lr=2e-3)
+    seconds = time.perf_counter() - began
+    heard = target.texts(stored(result.adv))
+    success = [label_of(text) == label_of(phrase) for text, phrase in zip(heard, phrases, strict=True)]
+    ratios = [ratio for ratio, hit in zip(decibels(x, result.adv), success, strict=True) if hit]
+    return {
+        "utterances": count, "steps": 150, "found": int(result.success.sum()), "from int16": sum(success),
+        "median SNR": statistics.median(ratios) if ratios else None, "least SNR": min(ratios, default=None),
+        "seconds": seconds,
+    }  # fmt: skip
+
+
+def masked(target: Any, source: Any, count: int) -> dict[str, Any]:
+    """The imperceptible attack, PGD inside the masking ball, and plain PGD at 25 dB: success, and frames that are masked."""
+    import mmadv
+    from mmadv_audio import masking
+
+    count = count // 2
+    x, y = source.x[:count], source.y[:count]
+    threshold_ = masking.threshold(x)
+    found = {}
+    for name, attack, words in (
+        ("plain PGD, 25 dB", "audio.pgd", {"snr": 25, "steps": 20}),
+        ("PGD under the threshold", "audio.pgd", {"norm": "masking", "eps": 1.0, "steps": 20}),
+        ("imperceptible", "audio.imperceptible", {"norm": "masking", "eps": 1.0, "steps": 100}),
+    ):
+        began = time.perf_counter()
+        result = mmadv.attack(target, x, y, attack, wer=0.5, **words)
+        won = torch.tensor([status == "fooled" for status in result.status])
+        if attack == "audio.imperceptible":
+            won = result.distance.isfinite() & (result.distance > 0)
+        if not bool(won.any()):
+            found[name] = {"success": 0}
+            continue
+        share = masking.share_masked((result.adv.samples - x.samples) * 10 ** (-0.01 / 20), threshold_)[won]
+        ratio = 20 * masking.peak_ratio(result.adv.samples - x.samples, threshold_)[won].log10()
+        found[name] = {
+            "success": int(won.sum()), "of": sum(status != "already_wrong" for status in result.status),
+            "within the threat model": int(result.success.sum()),
+            "masked frames, mean": float(share.mean()), "masked frames, least": float(share.min()),
+            "dB over the threshold, median": float(ratio.median()), "seconds": time.perf_counter() - began,
+        }  # fmt: skip
+        print(name, found[name], flush=True)
+    return found
+
+
+# --- outside measurements ---------------------------------------------------------------------------
+
+
+def errors(target: Any, x: Any, y: Tensor) -> float:
+    """Mean word error rate."""
+    from mmadv_audio.transcripts import text_of, word_error_rate
+
+    pairs = zip(y.tolist(), target.texts(x), strict=True)
+    return statistics.fmean(word_error_rate(text_of(label), text) for label, text in pairs)
+
+
+def decibels(x: Any, adv: Any) -> list[float]:
+    """SNR of each row."""
+    clean, noise = x.samples.double(), (adv.samples - x.samples).double()
+    return (10 * torch.log10(clean.square().sum(1) / noise.square().sum(1).clamp_min(1e-30))).tolist()
+
+
+def stored(x: Any) -> Any:
+    """As a 16-bit file keeps it."""
+    from mmadv_audio import channels
+
+    return channels.int16(x)
+
+
+def timed(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def add_to(commands: Any) -> None:
+    sub = commands.add_parser("audio", help=audio.__doc__)
+    sub.set_defaults(run=audio)
+    sub.add_argument("--quick", action="store_true", help="few recordings: does everything still run?")
+    sub.add_argument("--parts", nargs="+", choices=["threshold", "cost", "curve", "targeted", "masking"])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    add_to(parser.add_subparsers(required=True))
+    args = parser.parse_args(sys.argv[1:])
+    args.run(args)

@@ -1,0 +1,140 @@
+"""Ways that a waveform takes before it is heard: files and sample rates, each written and read again."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmadv.errors import InputError
+from mmadv_audio.waves import Waves
+
+LONGEST = 3600.0
+"""Seconds; a longer file is refused before it is decoded."""
+
+FORMATS: Mapping[str, tuple[str, str]] = {
+    "FLAC": ("FLAC", "PCM_16"),
+    "OGG": ("OGG", "VORBIS"),
+    "MP3": ("MP3", "MPEG_LAYER_III"),
+}
+"""Codecs by name, as libsndfile calls them."""
+
+
+def int16(waves: Waves) -> Waves:
+    """What a 16-bit WAV file keeps of waveforms.
+
+    Example:
+        >>> int16(Waves.of([torch.tensor([0.1, 1.0])], 8000))[0].tolist()
+        [0.100006103515625, 0.999969482421875]
+    """
+    return waves.with_samples(to_int16(waves.samples).to(waves.samples.dtype) / 32768)
+
+
+def to_int16(samples: Tensor) -> Tensor:
+    """Samples as int16, rounded to the nearest level."""
+    return samples.mul(32768).round_().clamp_(-32768, 32767).to(torch.int16)
+
+
+def write_wav(row: Waves, path: Path) -> Path:
+    """One waveform as a 16-bit WAV file; returns the file."""
+    import soundfile
+
+    soundfile.write(path, to_int16(row[0]).cpu().numpy(), row.rate, subtype="PCM_16")
+    return path
+
+
+def read_file(path: Path) -> Waves:
+    """One waveform of a mono audio file.
+
+    Raises:
+        InputError: it can't be read, is empty, has several channels or is longer than an hour.
+    """
+    import soundfile
+
+    try:
+        about = soundfile.info(str(path))
+        if about.channels != 1:
+            raise InputError(
+                f"the file has {about.channels} channels", where=str(path), fix="mix it down to one channel"
+            )
+        if about.duration > LONGEST:
+            raise InputError(f"the file is {about.duration:.0f} s long", where=str(path), fix="cut it into utterances")
+        levels, rate = soundfile.read(path, dtype="int16" if about.subtype == "PCM_16" else "float32")
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"the file cannot be read: {error}", where=str(path), fix="remove or replace the file"
+        ) from error
+    if not len(levels):
+        raise InputError("the file holds no samples", where=str(path), fix="remove or replace the file")
+    samples = torch.from_numpy(levels).float()
+    return Waves.of([samples / 32768 if levels.dtype == np.int16 else samples], rate)
+
+
+def resampled(waves: Waves, rate: int) -> Waves:
+    """Waveforms at another sample rate, by SciPy's polyphase filter (Kaiser window).
+
+    Example:
+        >>> resampled(Waves.of([torch.zeros(8000)], 8000), 16_000).length.tolist()
+        [16000]
+    """
+    from scipy.signal import resample_poly
+
+    if rate == waves.rate:
+        return waves
+    common = math.gcd(rate, waves.rate)
+    up, down = rate // common, waves.rate // common
+    device, kind = waves.samples.device, waves.samples.dtype
+    found = [torch.from_numpy(resample_poly(one.double().cpu().numpy(), up, down)).to(device, kind) for one in waves]
+    done = Waves.of(found, rate)
+    return Waves(done.samples.to(device), done.length.to(device), rate)
+
+
+def telephone(waves: Waves, rate: int = 8000) -> Waves:
+    """What is left after a stretch at a lower sample rate."""
+    return _cut(resampled(resampled(waves, rate), waves.rate), waves)
+
+
+def coded(waves: Waves, codec: str) -> Waves:
+    """Waveforms written by a codec of `FORMATS` and read again, a codec's delay taken away."""
+    import soundfile
+
+    container, subtype = FORMATS[codec]
+    found = []
+    for wave in waves:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, wave.cpu().numpy(), waves.rate, format=container, subtype=subtype)
+        buffer.seek(0)
+        back, _ = soundfile.read(buffer, dtype="float32")
+        found.append(_aligned(torch.from_numpy(back), wave.cpu()))
+    return _cut(Waves.of(found, waves.rate), waves)
+
+
+def every(waves: Waves) -> dict[str, Waves]:
+    """What comes of waveforms on each way that libsndfile knows here."""
+    import soundfile
+
+    offered = soundfile.available_formats()
+    found = {name: coded(waves, name) for name, (container, _) in FORMATS.items() if container in offered}
+    return {**found, **({"8 kHz": telephone(waves)} if waves.rate > 8000 else {})}
+
+
+def _aligned(back: Tensor, wave: Tensor, most: int = 2400) -> Tensor:
+    """`back` without the delay that a codec put before it: where it fits `wave` best."""
+    if len(back) == len(wave):
+        return back
+    size = len(back) + len(wave)
+    match = torch.fft.irfft(torch.fft.rfft(back.double(), size) * torch.fft.rfft(wave.double(), size).conj(), size)
+    return back[int(match[: min(most, len(back))].argmax()) :]
+
+
+def _cut(found: Waves, like: Waves) -> Waves:
+    """Waveforms cut or filled up with silence to the lengths of others."""
+    longest = like.samples.shape[-1]
+    samples = torch.nn.functional.pad(found.samples, (0, max(0, longest - found.samples.shape[-1])))[:, :longest]
+    samples = samples.to(like.samples) * like.valid
+    return Waves(samples.clamp(-1, 1), like.length, like.rate)

@@ -1,0 +1,354 @@
+"""What a listener cannot hear beside an utterance: the psychoacoustic model of Qin et al. (arXiv 1903.10346), batched.
+
+Everything is linear power on a scale where the loudest bin of an utterance is 96 dB. An utterance of T samples has
+1 + ⌈(T − 2048) / 512⌉ frames, at least one: zeros follow its end until the last frame is full, nothing precedes its
+start. No frame sees more of another row than its padding, and frames after a row's end don't count.
+
+Samples are (A, T), or (A, K, T) for K candidates of each row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmadv.rows import like, settled
+from mmadv_audio.waves import Waves
+
+WINDOW = 2048
+HOP = 512
+BINS = WINDOW // 2 + 1
+SCALE = 8 / 3 / WINDOW**2
+"""Of |STFT|²; √(8/3) makes up for the Hann window."""
+FULL = 10**9.6
+"""The loudest bin of an utterance."""
+SILENCE = 1e-20
+"""The least power that is told from none, −200 dB."""
+NEPER = math.log(10) / 10
+"""Natural logarithm of the power of 1 dB."""
+GAP = 0.5
+"""Bark between two maskers, at least."""
+FRAMES = 256
+"""Of which maskers are sorted out at once."""
+ENTRIES = 1 << 17
+"""Of maskers × bins that are held at once."""
+ROUNDS = 3
+"""Of clipping magnitudes, before what is left over is scaled away."""
+FAINT = 0.25
+"""The least sum of squared windows that resynthesis divides by: below, at the ends of a row, it fades instead of amplifying."""
+
+
+@dataclass
+class Threshold:
+    """Rows: what may be added to utterances without being heard.
+
+    Args:
+        power: (A, F, N), inf in frames after an utterance's end.
+        peak: (A,) the largest power of each utterance before it is brought to 96 dB.
+        length: (A,) valid samples.
+    """
+
+    power: Tensor
+    peak: Tensor
+    length: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """(A, N) bool, which frames are an utterance's own."""
+        return _own(self.length, self.power.shape[-1])
+
+
+def bark(hz: Tensor) -> Tensor:
+    """Frequencies on the scale of the ear.
+
+    Example:
+        >>> bark(torch.tensor([100.0, 1000.0]))
+        tensor([0.9867, 8.5105])
+    """
+    return 13 * torch.atan(0.00076 * hz) + 3.5 * torch.atan((hz / 7500).square())
+
+
+def hearing_threshold(hz: Tensor) -> Tensor:
+    """Level in dB of the softest audible tone; outside of 20 Hz to 20 kHz, where the formula has no meaning, that of the nearer end.
+
+    Example:
+        >>> hearing_threshold(torch.tensor([1000.0, 3300.0]))
+        tensor([ -8.6309, -16.9809])
+    """
+    khz = hz.clamp(20, 20_000) / 1000
+    return 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3).square()) + 0.001 * khz**4 - 12
+
+
+def spectrum(samples: Tensor) -> Tensor:
+    """Short-time Fourier transform with a periodic Hann window; (…, T) to complex (…, F, N).
+
+    Example:
+        >>> spectrum(torch.zeros(2, 2049)).shape
+        torch.Size([2, 1025, 2])
+    """
+    count = samples.shape[-1]
+    padded = torch.nn.functional.pad(samples, (0, WINDOW + HOP * (_frames(count) - 1) - count))
+    return torch.fft.rfft(padded.unfold(-1, WINDOW, HOP) * _window(samples)).mT
+
+
+def power(samples: Tensor, peak: Tensor) -> Tensor:
+    """Power of samples (A, …, T) on the scale where `peak` (A,) is 96 dB; (A, …, F, N)."""
+    spectra = spectrum(samples)
+    return _squares(spectra) * like(FULL * SCALE / peak, spectra)
+
+
+@torch.no_grad()
+def threshold(waves: Waves) -> Threshold:
+    """The masking threshold of utterances (A, T).
+
+    Of the strict local maxima of a frame's spectrum whose level, summed over three bins, can be heard, the loudest masks
+    first and rules out all others within 0.5 Bark, then the loudest of those left, and so on. No threshold is above
+    the utterance's own peak, which concerns ultrasound alone. Silence masks nothing and is nothing to hide in: its
+    peak is −200 dB.
+
+    Example:
+        >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(16_000) / 16_000)
+        >>> found = threshold(Waves.of([tone, tone[:2048]], rate=16_000))
+        >>> found.power.shape, found.valid.sum(-1).tolist()
+        (torch.Size([2, 1025, 29]), [29, 1])
+    """
+    spectra = _squares(spectrum(waves.samples)).mul_(SCALE).clamp_min_(SILENCE).mT
+    valid = _own(waves.length, spectra.shape[1])
+    peak = spectra.amax(-1).masked_fill(~valid, SILENCE).amax(-1)
+    rows, frames = valid.nonzero(as_tuple=True)
+    hz = torch.arange(BINS, device=peak.device, dtype=peak.dtype) * (waves.rate / WINDOW)
+    found = torch.full_like(spectra, float("inf"), memory_format=torch.contiguous_format)
+    z, quiet = bark(hz), torch.exp(NEPER * hearing_threshold(hz))
+    for part in torch.arange(len(rows), device=peak.device).split(FRAMES):
+        levels = spectra[rows[part], frames[part]] * (FULL / peak[rows[part]]).unsqueeze(1)
+        masked = _masked(*maskers(levels, z, quiet), z)
+        found[rows[part], frames[part]] = masked.add_(quiet).clamp_max_(FULL)
+    return Threshold(found.mT, peak, waves.length)
+
+
+def maskers(levels: Tensor, z: Tensor, quiet: Tensor) -> tuple[Tensor, Tensor]:
+    """The maskers of frames, the loudest first.
+
+    Args:
+        levels: (n, F) power of bins.
+        z: (F,) in Bark, rising.
+        quiet: (F,) power of the softest audible tones.
+
+    Returns:
+        Bins (n, M) and levels (n, M) in dB; −inf where a frame has fewer than M.
+    """
+    middle = levels[:, 1:-1]
+    heard = levels[:, :-2] + middle + levels[:, 2:]
+    apart = (middle > levels[:, :-2]) & (middle > levels[:, 2:]) & (heard > quiet[1:-1])
+    return loudest(heard, apart, z[1:-1], 1)
+
+
+def loudest(heard: Tensor, apart: Tensor, z: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Candidates that no louder kept one is near to: of equals, the lower.
+
+    Each round keeps the loudest that is left of every frame, and as those kept lie 0.5 Bark apart, their number is
+    bounded by the range of z. Rounds look at candidates alone, a fifth of all bins.
+
+    Args:
+        heard: (n, F) power.
+        apart: (n, F) bool, the candidates.
+        z: (F,) in Bark, rising.
+        first: the number of the first bin.
+
+    Returns:
+        Bins (n, M) and levels (n, M) in dB; −inf where a frame has fewer than M.
+
+    Example:
+        >>> z = bark(torch.arange(1025) * 7.8125)
+        >>> candidates, power = torch.zeros(1, 1025, dtype=torch.bool), torch.zeros(1, 1025)
+        >>> candidates[0, [128, 134, 512]] = True
+        >>> power[0, [128, 134, 512]] = torch.tensor([1e7, 1e6, 1e5])
+        >>> bins, levels = loudest(power, candidates, z)
+        >>> bins[levels.isfinite()].tolist()
+        [128, 512]
+    """
+    count = apart.sum(-1)
+    frame, position = apart.nonzero(as_tuple=True)
+    place = torch.arange(len(frame), device=z.device) - (count.cumsum(0) - count)[frame]
+    width = max(1, int(count.max())) if len(count) else 1
+    left = heard.new_zeros(len(heard), width)
+    left[frame, place] = heard[frame, position]
+    bins = torch.zeros(left.shape, dtype=torch.int64, device=z.device)
+    bins[frame, place] = position
+    barks = z[bins]
+    kept, levels = [], []
+    for _ in range(int(float(z[-1] - z[0]) / GAP) + 1):
+        level, index = left.max(-1, keepdim=True)
+        kept.append(index)
+        levels.append(level)
+        if settled(level == 0):
+            break
+        left.mul_((barks - barks.gather(1, index)).abs_().ge_(GAP))
+    return bins.gather(1, torch.cat(kept, 1)) + first, torch.cat(levels, 1).log10_().mul_(10)
+
+
+def _masked(bins: Tensor, levels: Tensor, z: Tensor) -> Tensor:
+    """(n, F) power that maskers hide together."""
+    found = levels.new_zeros(len(levels), len(z))
+    frame, place = levels.isfinite().nonzero(as_tuple=True)
+    level, barks = levels[frame, place], z[bins[frame, place]]
+    slope = NEPER * (0.37 * (level - 40).clamp_min_(0) - 27)
+    hidden = NEPER * (level - 6.025 - 0.275 * barks)
+    above, below = hidden - slope * barks, hidden - 27 * NEPER * barks
+    for part in torch.arange(len(frame), device=z.device).split(ENTRIES // len(z)):
+        # The slope above a masker is negative for all levels below 113 dB, so that the smaller line is the right one.
+        spread = torch.outer(slope[part], z).add_(above[part, None])
+        torch.minimum(spread, 27 * NEPER * z + below[part, None], out=spread)
+        # 180 dB under what can be heard nothing changes a sum, but denormal numbers would double the time.
+        found.index_add_(0, frame[part], spread.clamp_min_(-200 * NEPER).exp_())
+    return found
+
+
+def relative(delta: Tensor, threshold: Threshold) -> Tensor:
+    """Power of perturbations (A, …, T) on the scale of their utterances; (A, …, F, N)."""
+    return power(delta, threshold.peak)
+
+
+def excess(delta: Tensor, threshold: Threshold) -> Tensor:
+    """Power above the threshold, the mean over the bins of an utterance's own frames: the paper's loss. (A, …)
+
+    Example:
+        >>> noise = torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
+        >>> limit = threshold(Waves.of([noise[0] / 5], rate=16_000))
+        >>> bool(excess(noise, limit) > 1e5), excess(1e-7 * noise, limit)
+        (True, tensor([0.]))
+    """
+    over = torch.relu(relative(delta, threshold) - _beside(threshold.power, delta)).sum(-2)
+    count = like(BINS * threshold.valid.sum(-1), over[..., 0])
+    return (over.double().sum(-1) / count).to(over.dtype)  # float64: no trace of how far a batch is padded
+
+
+def share_masked(delta: Tensor, threshold: Threshold) -> Tensor:
+    """The share of an utterance's frames in which no bin is above the threshold. (A, …)"""
+    masked = (relative(delta, threshold) <= _beside(threshold.power, delta)).all(-2)
+    valid = _beside(threshold.valid, delta)
+    return (masked & valid).sum(-1).to(delta.dtype) / valid.sum(-1)
+
+
+def peak_ratio(delta: Tensor, threshold: Threshold) -> Tensor:
+    """The largest ratio of amplitudes between perturbation and threshold over all bins; 1 is just inaudible. (A, …)"""
+    return (relative(delta, threshold) / _beside(threshold.power, delta)).amax((-2, -1)).sqrt()
+
+
+def rounding(samples: Tensor, threshold: Threshold) -> Tensor:
+    """The `peak_ratio` (A,) that rounding `x + δ` to the samples' dtype can have: four deviations of its noise in the quietest bin."""
+    if not samples.shape[-1]:
+        return torch.zeros_like(threshold.peak)
+    step = torch.finfo(samples.dtype).eps * samples.abs().amax(-1)
+    noise = (step.square() / 12) * (3 / 8 * WINDOW * SCALE) * FULL / threshold.peak
+    return 4 * (noise / threshold.power.amin((-2, -1))).sqrt()
+
+
+@torch.no_grad()
+def below(delta: Tensor, threshold: Threshold, ratio: Tensor) -> Tensor:
+    """A perturbation near δ with a `peak_ratio` of at most `ratio`; what is there already stays as it is.
+
+    Magnitudes are clipped and the waveform nearest to the outcome is taken, a few times over; the rest is scaled away.
+
+    Args:
+        delta: (A, …, T).
+        threshold: of the utterances.
+        ratio: (A,)
+
+    Returns:
+        (A, …, T), nothing after an utterance's end.
+
+    Example:
+        >>> noise = torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
+        >>> limit = threshold(Waves.of([noise[0] / 5], rate=16_000))
+        >>> bool(peak_ratio(below(noise, limit, torch.tensor([2.0])), limit) <= 2)
+        True
+    """
+    ratio = ratio.to(delta.dtype)
+    most = like(ratio, delta[..., 0])
+    inside = peak_ratio(delta, threshold) <= most
+    if settled(inside):
+        return delta
+    tiny = torch.finfo(delta.dtype).tiny
+    limit = _beside(_amplitude(threshold) * like(ratio, threshold.power), delta)
+    found = delta
+    for _ in range(ROUNDS):
+        spectra = spectrum(found)
+        found = _resynthesis(spectra * (limit / spectra.abs().clamp_min_(tiny)).clamp_max_(1), threshold, delta)
+    for margin in (1e-6, 1e-4, 0.5):  # rounding can lift a bin far below the loudest; a half is free of it
+        size = peak_ratio(found, threshold)
+        factor = (most / size.clamp_min(tiny)) * (1 - margin) if margin < 0.5 else torch.full_like(size, margin)
+        found = found * torch.where(size > most, factor, 1.0).unsqueeze(-1)
+    return torch.where(inside.unsqueeze(-1), delta, found)
+
+
+@torch.no_grad()
+def steepest(grad: Tensor, threshold: Threshold) -> Tensor:
+    """A step with a `peak_ratio` of 1 along the gradient, as loud as the threshold lets each bin of each frame be.
+
+    Args:
+        grad: (A, …, T).
+        threshold: of the utterances.
+
+    Returns:
+        (A, …, T), zero where the gradient of a row is.
+    """
+    tiny = torch.finfo(grad.dtype).tiny
+    spectra = spectrum(grad / grad.abs().amax(-1, keepdim=True).clamp_min(tiny))
+    limit = _beside(_amplitude(threshold), grad)
+    valid = _beside(threshold.valid, grad).unsqueeze(-2)
+    spectra = spectra / spectra.abs().clamp_min_(tiny) * torch.where(valid, limit, 0.0)
+    step = _resynthesis(spectra, threshold, grad)
+    return step / peak_ratio(step, threshold).clamp_min_(tiny).unsqueeze(-1)
+
+
+def _resynthesis(spectra: Tensor, threshold: Threshold, delta: Tensor) -> Tensor:
+    """The waveforms (A, …, T) whose spectra come nearest to (A, …, F, N) in an utterance's own frames."""
+    other = ~_beside(threshold.valid, delta).unsqueeze(-1)
+    window = _window(delta)
+    frames = (torch.fft.irfft(spectra.mT, WINDOW) * window).masked_fill(other, 0.0)
+    weight = window.square().masked_fill(other, 0.0)
+    count = delta.shape[-1]
+    ended = torch.arange(count, device=delta.device) >= _beside(threshold.length.unsqueeze(-1), delta)
+    return (_added(frames)[..., :count] / _added(weight)[..., :count].clamp_min(FAINT)).masked_fill(ended, 0.0)
+
+
+def _added(frames: Tensor) -> Tensor:
+    """Frames (…, N, W) added where they overlap; (…, T)."""
+    blocks = frames.unflatten(-1, (-1, HOP))
+    many = blocks.shape[-2]
+    total = frames.new_zeros(*frames.shape[:-2], frames.shape[-2] + many - 1, HOP)
+    for shift in range(many):
+        total[..., shift : shift + frames.shape[-2], :] += blocks[..., shift, :]
+    return total.flatten(-2)
+
+
+def _amplitude(threshold: Threshold) -> Tensor:
+    """(A, F, N) the largest magnitudes of a spectrum that aren't heard."""
+    return (threshold.power * like(threshold.peak / (FULL * SCALE), threshold.power)).sqrt()
+
+
+def _beside(per_row: Tensor, delta: Tensor) -> Tensor:
+    """Values (A, …) of rows beside δ (A, T) or (A, K, T)."""
+    return per_row.unsqueeze(1) if delta.dim() == 3 else per_row
+
+
+def _own(length: Tensor, frames: int) -> Tensor:
+    """(A, N) bool, which frames belong to waveforms of `length` (A,)."""
+    count = 1 + (length - WINDOW + HOP - 1).clamp_min(0) // HOP
+    return torch.arange(frames, device=length.device) < count.unsqueeze(-1)
+
+
+def _frames(count: int) -> int:
+    return 1 + max(0, math.ceil((count - WINDOW) / HOP))
+
+
+def _window(samples: Tensor) -> Tensor:
+    return torch.hann_window(WINDOW, dtype=samples.dtype, device=samples.device)
+
+
+def _squares(spectra: Tensor) -> Tensor:
+    return spectra.real.square() + spectra.imag.square()
