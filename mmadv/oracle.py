@@ -344,7 +344,10 @@ class Oracle:
                     fix="use access='score', or make the forward pass differentiable (no detach, no no_grad, no argmax)",
                 )
             gradients = torch.autograd.grad(values.sum(), leaf)
-        return output.detach(), values.detach(), gradients[0] if back is None else back(gradients)
+        if back is None:
+            return output.detach(), values.detach(), gradients[0]
+        gradient = back(gradients)  # of every pass; a row's is their sum
+        return output.detach(), values.detach(), gradient.reshape(len(y), eot, *gradient.shape[1:]).sum(1)
 
     # --- judging ---------------------------------------------------------------------------------
 

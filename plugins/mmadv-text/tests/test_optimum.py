@@ -9,6 +9,7 @@ import torch
 
 import mmadv
 from mmadv_text.candidates.table import Table
+from mmadv_text.kit import TextKit
 
 random.seed(0)
 WORDS = [f"{a}{b}{c}" for a in "bdg" for b in "aeiou" for c in "klmn"]
@@ -185,3 +186,28 @@ def test_an_outside_count_agrees_and_nothing_is_asked_twice(name):
         6 : len(asked) - int(result.success.sum())
     ]  # without the look for chance and the judging of what was stored
     assert len(own) <= len(set(own)) * 1.25  # twins among texts apart
+
+
+@pytest.mark.parametrize("eot", [1, 4, 20])
+def test_a_suite_that_pays_several_passes_a_candidate_still_searches_all_of_a_small_lattice(eot):
+    options = {word: [f"{first}e" for first in "dfghk"][:3] for word in ("ca", "da", "fa", "ga", "ha")}
+    wanted = " ".join(found[-1] for found in options.values())
+
+    def victim(texts):
+        return [[5.0 * (text == wanted), 1.0] for text in texts]
+
+    result = mmadv.attack(
+        victim, ["ca da fa ga ha"], [1], "text.suite", candidates=Table(options), preset="none", eps=1.0, eot=eot,
+        stop_words=True, entities=True, digits=True, quoted=True,
+    )  # fmt: skip
+    assert result.success.all()
+
+
+@pytest.mark.parametrize("attack", ["text.saliency", "text.firstorder"])
+def test_gradients_of_several_passes_are_added_up(attack):
+    stage = TextKit().crowd({})
+    words = TextKit().settings()[0]
+    once = mmadv.attack(stage.victim, stage.x, stage.y, attack, modality="text", eps=stage.radius, **words)
+    several = mmadv.attack(stage.victim, stage.x, stage.y, attack, modality="text", eps=stage.radius, eot=3, **words)
+    assert several.status == once.status
+    assert list(several.adv) == list(once.adv)

@@ -94,8 +94,19 @@ class Similarity:
             )
 
     def near(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """(B,) bool: whether (original, adversarial) texts are near enough."""
-        return self.of(pairs) >= self.least
+        """(B,) bool: whether (original, adversarial) texts are near enough.
+
+        Raises:
+            TargetError: the encoder answers NaN or inf, which would pass for robustness.
+        """
+        found = self.of(pairs)
+        if not bool(torch.isfinite(found).all()):
+            raise TargetError(
+                "the encoder's answer is not finite",
+                where=f"encoder, text {pairs[int((~torch.isfinite(found)).nonzero()[0, 0])][1][:60]!r}",
+                fix="give an encoder that returns finite vectors for every text",
+            )
+        return found >= self.least
 
     def of(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         """(B,) cosines of (original, adversarial) texts."""

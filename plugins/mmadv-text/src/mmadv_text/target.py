@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -84,7 +86,7 @@ class Vocabulary:
         for text in texts:
             words = list(WORD.finditer(text if isinstance(text, str) else text[1]))
             ids = [self._ids.get(word[0].lower(), 1) for word in words]
-            found.append(Tokens(ids or [1], [word.span() for word in words]))
+            found.append(Tokens(ids or [1], [word.span() for word in words] or [(0, 0)]))
         return found
 
 
@@ -94,12 +96,13 @@ class PretrainedTokenizer:
     Args:
         tokenizer: a fast one.
         limit: tokens that the victim reads at most.
+        pad: what the model takes for padding, for tokenizers that have none of their own.
 
     Raises:
         TargetError: a tokenizer without offsets.
     """
 
-    def __init__(self, tokenizer: Any, limit: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, limit: int | None = None, pad: int | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise TargetError(
                 f"the tokenizer {type(tokenizer).__name__} gives no offsets",
@@ -107,11 +110,16 @@ class PretrainedTokenizer:
                 fix="load it as a fast one, with use_fast=True",
             )
         self.tokenizer = tokenizer
-        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.pad = next(one for one in (tokenizer.pad_token_id, pad, 0) if one is not None)
         self.unknown = tokenizer.unk_token or ""
         self.size = len(tokenizer)
         known = tokenizer.model_max_length if tokenizer.model_max_length < 1_000_000 else None
         self.limit = min(filter(None, (limit, known)), default=None)
+
+    def describe(self) -> str:
+        """All that decides its tokens but how the last call cut and padded."""
+        stated = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        return json.dumps({name: value for name, value in stated.items() if name not in ("truncation", "padding")})
 
     def __call__(self, texts: Sequence[Text]) -> list[Tokens]:
         pairs = [text for text in texts if not isinstance(text, str)]
@@ -311,6 +319,12 @@ class TokensTarget(ModuleTarget):
             finally:
                 self._known.clear()
 
+    def fingerprint(self) -> str:
+        own = self.tokenizer
+        told = own.describe() if isinstance(own, PretrainedTokenizer) else repr(vars(own))
+        words = f"{super().fingerprint()}|{told}|{getattr(own, 'limit', None)}|{own.pad}"
+        return hashlib.sha256(words.encode()).hexdigest()
+
     def batches(self, found: Sequence[Tokens]) -> Iterator[list[int]]:
         """Numbers of texts of like length, together at most `tokens` when padded."""
         lengths = [len(one.ids) for one in found]
@@ -481,7 +495,7 @@ class TransformersTarget(TokensTarget):
             positions -= 2  # these count positions from the padding's id + 1
         limit = min(filter(None, (max_length, positions)), default=None)
         super().__init__(
-            model, tokenizer=PretrainedTokenizer(tokenizer, limit), tokens=tokens,
+            model, tokenizer=PretrainedTokenizer(tokenizer, limit, getattr(config, "pad_token_id", None)), tokens=tokens,
             embedding=model.get_input_embeddings(),  # type: ignore[operator]
             name=name, access=access, device=device, autocast=autocast, compile=compile, batch_size=batch_size,
         )  # fmt: skip

@@ -101,7 +101,8 @@ class Leg:
             return oracle.evaluate(adv, loss=loss)
         asked = torch.ones_like(adv.number, dtype=torch.bool) if valid is None else valid
         asked = asked.reshape(len(asked), -1) & ~state.resting.unsqueeze(1)
-        left = self._queries - (oracle.ledger.queries - state.spent)
+        # A tier counts candidates, each of which may cost several passes.
+        left = self._queries - (oracle.ledger.queries - state.spent) // oracle.problem.eot
         affordable = asked & (asked.cumsum(1) <= left.unsqueeze(1))
         state.resting = state.resting | (asked.any(1) & ~affordable.any(1))
         return oracle.evaluate(adv, valid=affordable, loss=loss, probe=probe, novel=False)
@@ -144,7 +145,7 @@ class Suite(Attack):
             state.step += 1
             return state
         if state.tier == 0:
-            oracle.retire(state.small)  # nothing is left to find
+            oracle.retire(state.small & ~state.resting)  # nothing is left to find, unless the tier ended first
         if state.tier + 1 == len(TIERS):
             oracle.retire(torch.ones_like(state.resting))
             return state
