@@ -144,7 +144,13 @@ class Audit:
             + f"/{stage.length}"
             for stage in self.stages
         }
-        return {"targets": targets, "data": data, "versions": versions}
+        # Where a space holds models or word lists of its own, they decide what is feasible.
+        spaces = {
+            stage.campaign.name: space.fingerprint()
+            for stage in self.stages
+            if hasattr(space := stage.space(max(stage.campaign.threat.eps, default=None)), "fingerprint")
+        }
+        return {"targets": targets, "data": data, "spaces": spaces, "versions": versions}
 
     def run(self, progress: Progress | None = None) -> dict[str, Any]:
         """Do what is left to do, and sum up.
@@ -219,7 +225,7 @@ class Audit:
                     [examples.keys[row] for row in open_rows.tolist()],
                 )
                 problem = stage.problem(part, eps, entry)
-                ledger, seen = api.run(problem, attack)
+                ledger, seen = api.run(stage.kind, problem, attack)
                 counts += seen
                 stored, decisions, measures, said = self._stored(stage, problem, ledger, open_rows, place, advs)
                 for at, row in enumerate(open_rows.tolist()):

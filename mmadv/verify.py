@@ -27,7 +27,7 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
         One line for each thing that is not as recorded, naming the record.
     """
     before, now = audit.folder.manifest(), audit.facts()
-    for fact in ("targets", "data"):
+    for fact in ("targets", "data", "spaces"):
         for name, value in now[fact].items():  # type: ignore[attr-defined]
             if before.get(fact, {}).get(name) != value:
                 yield f"{name}: the {fact} are not those of the run"

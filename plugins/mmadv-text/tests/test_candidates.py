@@ -20,7 +20,7 @@ from mmadv_text.candidates import Candidate, Source
 from mmadv_text.candidates.characters import HOMOGLYPHS, KEYS, Characters
 from mmadv_text.candidates.masked import MaskedLM
 from mmadv_text.candidates.neighbours import Neighbours
-from mmadv_text.candidates.wordnet import WordNet
+from mmadv_text.candidates.wordnet import WordNet, _replacements
 from mmadv_text.words import Words
 
 
@@ -194,6 +194,19 @@ def test_what_is_no_content_word_stays() -> None:
     assert found["city"]
 
 
+def test_negations_stay_however_they_are_spelt_and_none_is_offered() -> None:
+    for straight in ("He isn't happy and doesn't care", "They weren't at home and won't be"):
+        text = Words.of(straight.replace("'", "’"))
+        assert language.tag(text.words) == language.tag(Words.of(straight).words)
+        found = dict(zip(text.words, WordNet(senses="all")([text])[0], strict=True))
+        assert not any(found[word] for word in text.words if "’" in word)
+    for bare in ("dont", "cant", "wont", "isnt", "without", "never"):
+        assert not WordNet(senses="all")([Words.of(f"you {bare} see it")])[0][1]
+    texts = [example.text for example in EXAMPLES]
+    for source in (WordNet(senses="all"), WordNet()):
+        assert not any(language.negates(one.text) for text in source(texts) for word in text for one in word)
+
+
 def test_candidates_don_t_depend_on_the_others_in_the_call() -> None:
     texts = [example.text for example in EXAMPLES[:30]]
     together, source = WordNet()(texts), WordNet()
@@ -290,6 +303,11 @@ def test_tags_in_any_case() -> None:
         ("take", "VBN", "gotten", "taken"),
         ("film", "NN", "Movie", "Film"),
         ("information", "NNS", "facts", None),
+        ("headman", "NNS", "chiefs", "headmen"),
+        ("aircraftsman", "NNS", "Airmen", "Aircraftsmen"),
+        ("doberman", "NNS", "dogs", "dobermans"),
+        ("head of state", "NNS", "chiefs", "heads of state"),
+        ("trade-in", "NNS", "deals", "trade-ins"),
         ("all right", "JJS", "finest", None),
     ],
 )
@@ -378,6 +396,12 @@ def test_lemmas_by_tag(word: str, tag: str, lemma: str) -> None:
         ("teach", "learn", "v"),
         ("happiness", "sadness", "n"),
         ("beautiful", "ugly", "a"),
+        ("terrific", "terrifying", "a"),
+        ("fantastic", "grotesque", "a"),
+        ("incredible", "unconvincing", "a"),
+        ("great", "pointless", "a"),
+        ("superbly", "unconvincingly", "r"),
+        ("wonderfully", "horribly", "r"),
     ],
 )
 def test_opposed(one: str, other: str, pos: str) -> None:
@@ -391,8 +415,24 @@ def test_not_opposed() -> None:
         ("buy", "purchase", "v"),
         ("big", "large", "a"),
         ("ill", "sick", "a"),
+        ("perfect", "flawless", "a"),
+        ("incredible", "unbelievable", "a"),
+        ("quickly", "rapidly", "r"),
+        ("work", "labour", "n"),
     ]:
         assert not language.opposed(one, other, pos)
+
+
+@pytest.mark.parametrize("domain", ["archaism.n.01", "disparagement.n.01", "ethnic_slur.n.01", "obscenity.n.02"])
+def test_slurs_and_archaisms_are_not_offered(domain: str) -> None:
+    checked = 0
+    for synset in language.wordnet().synset(domain).in_usage_domains():
+        marked = {lemma.name().replace("_", " ") for lemma in synset.lemmas() if language.unfit(lemma)}
+        tag = {"n": "NN", "v": "VB", "a": "JJ", "s": "JJ", "r": "RB"}[synset.pos()]
+        for lemma in synset.lemmas():
+            assert not marked & {text for text, _ in _replacements(synset, lemma.name().lower(), tag)}
+        checked += len(marked)
+    assert checked > 10
 
 
 def test_stop_words() -> None:
@@ -511,6 +551,21 @@ def test_masked_leaves_the_model_and_random_numbers_alone(masked: MaskedLM) -> N
     assert {candidate.text for candidate in found[0][4]} <= {"great", "old", "new", "sold"}  # and not "bad"
     assert {candidate.text for candidate in found[0][1]} >= {"film", "story", "dog", "house"}
     assert "sold" not in {candidate.text for candidate in found[1][1]}
+
+
+def test_masked_fills_its_own_gap_where_the_text_holds_masks(masked: MaskedLM) -> None:
+    source = MaskedLM(masked.model, masked.tokenizer, k=3, least_probability=0.0, checks=False)
+    for text in ("[MASK] the old dog", "the [MASK] old [MASK] dog", "[MASK] " * 9 + "the old dog " * 8):
+        words = Words.of(text)
+        for place, found in enumerate(source([words])[0]):
+            ids = masked.tokenizer(words.replaced({place: "[MASK]"}))["input_ids"]
+            if len(ids) > 16:
+                continue
+            gap = masked.tokenizer(text[: words.spans[place][0]])["input_ids"].index(masked.tokenizer.sep_token_id)
+            logits = masked.model.eval()(input_ids=torch.tensor([ids])).logits[0, gap]
+            likely = [number for number in logits.argsort(descending=True).tolist() if number in source._whole][:3]
+            forms = [language.inflected(source._whole[number], "", words.words[place]) for number in likely]
+            assert [one.text for one in found] == [form for form in forms if form.lower() != words.words[place].lower()]
 
 
 def test_masked_without_checks_offers_whole_words_only(masked: MaskedLM) -> None:

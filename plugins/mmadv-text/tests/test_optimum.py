@@ -175,6 +175,23 @@ def test_pwws_is_the_papers_text_by_text():
     assert several >= 5
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e6])
+@pytest.mark.parametrize("attack", [{"attack": "text.pwws"}, {"attack": "text.greedy", "ranking": "pwws"}])
+def test_pwws_order_does_not_depend_on_how_sure_the_victim_is(attack, scale):
+    worth = {"ab": 0.1, "ac": 0.2, "bb": 0.1, "bc": 2.0, "cb": -1.0, "db": -1.5}
+    table = Table({"da": ["db"], "ca": ["cb"], "aa": ["ab", "ac"], "ba": ["bb", "bc"]})
+
+    def victim(texts):
+        lead = torch.tensor([[2.1 - sum(worth.get(word, 0.0) for word in text.split())] for text in texts]).double()
+        return scale * torch.cat([lead, 0 * lead], 1)
+
+    # Two words fool, each by its second option; the words that stand first do harm.
+    space = {"preset": "none", "candidates": table, "stop_words": True, "entities": True}
+    result = mmadv.attack(victim, ["da ca aa ba xa"], [0], **attack, eps=0.4, **space)
+    assert result.adv[0] == "da ca ac bc xa"
+    assert bool(result.success[0])
+
+
 @pytest.mark.parametrize("name", ["pwws", "greedy", "beam", "genetic", "swarm", "exhaustive", "suite"])
 def test_an_outside_count_agrees_and_nothing_is_asked_twice(name):
     victim = Victim()

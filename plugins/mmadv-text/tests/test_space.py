@@ -1,19 +1,25 @@
 """Text space: what may change, what stays byte for byte, and what a text may hold."""
 
 import itertools
+import json
+import random
+import time
 
 import pytest
 import torch
 
 import mmadv
-from mmadv.errors import InputError, ParameterError, TargetError
+from mmadv.errors import InputError, ParameterError, RunError, TargetError
 from mmadv.testing import Case, Trial
+from mmadv_text import language
+from mmadv_text.attacks.exhaustive import volume
 from mmadv_text.candidates import Candidate
 from mmadv_text.candidates.table import Table
-from mmadv_text.constraints import Editable, Similarity
+from mmadv_text.constraints import MARKUP, Editable, Similarity
 from mmadv_text.kit import TextKit
 from mmadv_text.modality import TextModality, described
 from mmadv_text.space import TextSpace
+from mmadv_text.target import Vocabulary
 from mmadv_text.texts import DELETED, UNKNOWN, Lattice, Texts
 from mmadv_text.words import Words
 
@@ -87,6 +93,29 @@ def test_articles_are_repaired_and_recorded():
     assert region.distance(adv).tolist() == pytest.approx([1 / 3, 1 / 5, 1 / 2])  # the article is no word of its own
 
 
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("Vitamin A good", "Vitamin A excellent"),  # a letter
+        ("VITAMINS ARE A GOOD THING", "VITAMINS ARE AN EXCELLENT THING"),
+        ("It was A GOOD thing", "It was AN EXCELLENT thing"),
+        ("Hm. A good thing", "Hm. An excellent thing"),
+        ("An EXCELLENT film", "A FINE film"),
+        ("AN EXCELLENT film", "A FINE film"),
+        ("A fine film", "An étude film"),
+        ("an excellent film", "a fine film"),
+        ("a great film", "a … film"),  # nothing to hear
+        ("an odd film", "an 😀 film"),
+        ("a STRANGE film", "a STRONG film"),
+    ],
+)
+def test_articles_follow_the_sound_and_letters_stay(text, changed):
+    own = {"good": "excellent", "excellent": "fine", "fine": "étude", "great": "…", "odd": "😀", "GOOD": "EXCELLENT"}
+    table = Table({word: [other] for word, other in {**own, "EXCELLENT": "FINE", "STRANGE": "STRONG"}.items()})
+    region = TextSpace(table, editable=EVERY).around(Texts.of([text]))
+    assert Texts(torch.ones_like(region.x.choice), region.x.number, region.x.book)[0] == changed
+
+
 def test_probes():
     lattice = Lattice(Words.of("so good, truly"), (1, 2), ((Candidate("fine", ""),), (Candidate("really", ""),)))
     assert lattice.text({0: DELETED}) == "so, truly"
@@ -105,6 +134,60 @@ def test_which_words_may_be_replaced():
 
 
 @pytest.mark.parametrize(
+    ("text", "open_"),
+    [
+        ("it isn’t good and I don't, dont, Cant or CANNOT like it without you, never", "good like"),
+        ("<b class='good'>fine</b> &eacute; film &amp; a <i>dull</i> one <!-- old -->", "fine film dull one"),
+        ("see https://good.org/film?x=old or www.fine.net/dull or good.com. See", "see See"),
+        ("write to good.film@fine.org or @goodfilm about #good film", "write film"),
+        ("in route66 and Covid-19, the 1990s, mp3s, H2O and x² good", "good"),
+    ],
+)
+def test_words_that_no_reader_would_swap_stay(text, open_):
+    words = Words.of(text)
+    found = [word for word, ok in zip(words.words, Editable(entities=True).of([words])[0], strict=True) if ok]
+    assert [word for word in found if word not in ("or", "and", "about")] == open_.split()
+
+
+def test_no_source_offers_a_negation_where_those_stay():
+    def offered(**words):
+        space = TextModality().space(preset="none", entities=True, **words)
+        return {one.text for own in space.around(Texts.of(["a note by you"])).x.book[0].options for one in own}
+
+    assert offered(candidates=Table({"note": ["not", "letter"]})) == {"letter"}
+    assert offered(candidates=Table({"note": ["not", "letter"]}), stop_words=True) == {"not", "letter"}
+    assert "not" not in offered(candidates="characters")
+    assert len(offered(candidates="characters")) > 5
+
+
+def test_words_go_on_over_digits():
+    words = "route66 Covid-19 mp3 mp3's 1990s 3 x² top-10 don't actors'"
+    assert Words.of(words + " ...").words == tuple(words.split())
+
+
+def test_markup_is_found_in_linear_time():
+    start = time.process_time()
+    for text in (
+        "a" * 100_000,
+        "a." * 50_000,
+        "a-" * 50_000,
+        "<a " * 30_000,
+        "<!" * 50_000,
+        "www." * 25_000 + "@",
+        "&a" * 50_000,
+    ):
+        assert len(list(MARKUP.finditer(text))) < 60_000
+    assert time.process_time() - start < 2
+
+
+def test_markup_may_be_opened():
+    (found,) = Editable(markup=True, entities=True).of([Words.of("good #good")])
+    assert found == [True, True]
+    space = TextModality().space(preset="none", candidates=TABLE, markup=True)
+    assert space.around(Texts.of(["what #good it is"])).size.sum() == 3
+
+
+@pytest.mark.parametrize(
     ("limits", "most"), [({"eps": 0.5}, 2), ({"eps": 0.49}, 1), ({"eps": 1.0, "words": 1}, 1), ({"eps": 0.0}, 0)]
 )
 def test_share_and_number_of_words(limits, most):
@@ -115,11 +198,24 @@ def test_share_and_number_of_words(limits, most):
         assert bool(region.feasible(adv)) == (sum(choice) <= most)
 
 
-def test_characters_edited():
-    region = TextSpace(TABLE, editable=EVERY, edits=4).around(Texts.of(["good film"]))
-    for choice, edited in (((1, 0), 4), ((2, 0), 9), ((0, 1), 5), ((1, 1), 9)):
+@pytest.mark.parametrize("limit", [{"words": 1}, {"edits": 5}])
+def test_a_number_of_words_or_characters_is_limit_enough(limit):
+    result = mmadv.attack(
+        lambda texts: [[float("good" in one), float("movie" in one) + 0.5] for one in texts],
+        ["not good film"], [0], "text.beam", preset="none", candidates=TABLE, entities=True, **limit,
+    )  # fmt: skip
+    assert result.adv[0] in ("not fine film", "not good movie")
+    assert TextModality().space(preset="strict", words=9, candidates=TABLE, encoder=letters).eps == 0.15
+    assert TextModality().space(preset="none", candidates=TABLE).eps == float("inf")
+
+
+@pytest.mark.parametrize("text", ["good film", "a good film"])
+def test_characters_edited(text):
+    region = TextSpace(TABLE, editable=EVERY, edits=9).around(Texts.of([text]))
+    repaired = text.startswith("a ")  # a good, an excellent: one more
+    for choice, edited in (((1, 0), 4), ((2, 0), 9 + repaired), ((0, 1), 5), ((1, 1), 9)):
         adv = Texts(torch.tensor([choice]), region.x.number, region.x.book)
-        assert bool(region.feasible(adv)) == (edited <= 4)
+        assert bool(region.feasible(adv)) == (edited <= 9)
         assert float(region.space.measures(region.x, adv)["edits"]) == edited
 
 
@@ -159,6 +255,30 @@ def test_similarity_is_to_the_original_and_asked_for_winners_only():
     assert len(asked) <= 12  # of 25 texts that the victim read
 
 
+def test_fingerprints_tell_spaces_apart(monkeypatch):
+    class Encoder:
+        def __init__(self, told):
+            self.fingerprint = lambda: told
+
+        def __call__(self, texts):
+            return letters(texts)
+
+    def space(**words):
+        return TextModality().space(**{"preset": "none", "eps": 0.5, "candidates": TABLE, **words}).fingerprint()
+
+    every = [
+        {}, {"eps": 0.4}, {"words": 3}, {"edits": 3}, {"articles": False}, {"markup": True}, {"entities": True},
+        {"candidates": Table({"good": ["fine"]})}, {"candidates": "characters"}, {"candidates": "wordnet"},
+        {"similarity": 0.8, "encoder": Encoder("one")}, {"similarity": 0.8, "encoder": Encoder("two")},
+        {"similarity": 0.9, "encoder": Encoder("one")}, {"similarity": 0.9, "encoder": letters},
+    ]  # fmt: skip
+    found = [space(**words) for words in every]
+    assert len(set(found)) == len(every)
+    assert [space(**words) for words in every] == found
+    monkeypatch.setattr(language, "_wordnet_digest", lambda folder: "another")
+    assert [space(**words) != one for words, one in zip(every, found, strict=True)].count(True) == 1
+
+
 def test_an_infeasible_success_is_none():
     result = mmadv.attack(
         lambda texts: torch.tensor([[float("good" in one), 0.5] for one in texts]),
@@ -185,6 +305,35 @@ def test_packed_examples_come_back_and_strangers_are_infeasible():
     assert described(adv[:1])["substitutions"][1]["span"] == [2, 6]
 
 
+def test_any_point_of_a_lattice_comes_back_as_it_was_found():
+    pick = random.Random(0)
+    words = {"a": ["one", "an"], "an": ["a", "some"], "good": ["fine", "excellent", "honest"], "odd": ["good", "étude"]}
+    kind, repaired = TextModality(), 0
+    for articles in (True, False):
+        texts = [" ".join(pick.choices([*words, "A", "An", "GOOD"], k=pick.randint(1, 9))) for _ in range(60)]
+        region = TextSpace(Table(words), editable=EVERY, articles=articles).around(Texts.of(texts))
+        sizes = region.size.clamp_min(1).tolist()
+        choice = torch.tensor([[pick.randrange(size) for size in row] for row in sizes])
+        adv = Texts(choice, region.x.number, region.x.book)
+        back = kind.unpack([kind.pack(adv[row : row + 1]) for row in range(len(adv))])
+        assert list(back) == list(adv)
+        assert bool(region.feasible(back).all())
+        for row in range(len(adv)):
+            assert back.changes(row) == adv.changes(row)
+            counted = [one for one in adv.changes(row) if one.source != "article"]
+            assert len(counted) == int((choice[row] != 0).sum())
+            repaired += len(adv.changes(row)) - len(counted)
+    assert repaired > 10
+
+
+def test_a_stored_text_that_its_substitutions_do_not_make_is_refused():
+    kind, region = TextModality(), TextSpace(TABLE, editable=EVERY).around(Texts.of(["a good film"]))
+    packed = bytes(kind.pack(Texts(torch.tensor([[2, 0]]), region.x.number, region.x.book)).tolist())
+    altered = packed.replace(b'"adversarial": "an excellent', b'"adversarial": "a excellent')
+    with pytest.raises(RunError, match="don't make the stored text"):
+        kind.unpack([torch.tensor(list(altered), dtype=torch.uint8)])
+
+
 @pytest.mark.parametrize(
     ("x", "said"),
     [
@@ -208,6 +357,9 @@ def test_inputs_that_are_no_texts(x, said):
         ({"edits": 1.5}, "edits is 1.5"),
         ({"similarity": 2.0, "encoder": letters}, "similarity is 2.0"),
         ({"preset": "strct"}, "strict"),
+        ({"encoder": 3}, "no similarity is asked for"),
+        ({"preset": "loose", "similarity": -1, "encoder": letters}, "no similarity is asked for"),
+        ({"similarity": 0.5, "encoder": 3}, "encoder is a int"),
         ({"candidates": "wordnett"}, "wordnet"),
         ({"candidates": 3}, "candidates is a int"),
         ({"candidates": "no_such_package:thing"}, "cannot be imported"),
@@ -218,12 +370,97 @@ def test_limits_that_are_none(words, said):
         TextModality().space(**{"preset": "none", "candidates": TABLE, **words})
 
 
+class Told(torch.nn.Module):
+    """Answers the same to every text."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer, self.tokenizer = answer, Vocabulary(["good"])
+        self.embedding = torch.nn.Embedding(3, 1)
+        self.eval()
+
+    def forward(self, ids):
+        return self.answer.expand(len(ids), -1) + 0 * self.embedding(ids).sum(1)
+
+
+def test_errors_of_a_victims_own_reach_who_wrote_it():
+    def victim(texts):
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match=r"^mine$"):
+        mmadv.attack(victim, ["good film"], [0], "text.pwws", preset="none", eps=1.0, candidates=TABLE, entities=True)
+
+
+def test_a_source_that_answers_for_other_texts():
+    class Short(Table):
+        def __call__(self, texts):
+            return super().__call__(texts)[1:]
+
+    class Nothing(Table):
+        def __call__(self, texts):
+            return None
+
+    for source, said in (
+        (Short({"good": ["fine"]}), "gave 1 texts .* about 2 texts"),
+        (Nothing({}), "gave a NoneType"),
+    ):
+        with pytest.raises(InputError, match=said):
+            TextSpace(source, editable=EVERY).around(Texts.of(["good", "good film"]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"text": ["a", "b"], "label": 1}], "a list stands in column 'text'"),
+        ([{"text": 3, "label": 1}], "a int stands in column 'text'"),
+        ([{"text": "a", "label": [1]}], "a list stands in column 'label'"),
+        ([{"text": "a", "label": 1}, {"text": "b", "label": 0.5}], "'0.5' lies between classes"),
+        ([{"label": 1}], "no column 'text'"),
+    ],
+)
+def test_files_that_hold_something_else(tmp_path, rows, said):
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        TextModality().source(file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "wanted"),
+    [
+        (["1.0", "0.0"], None, [1, 0]),
+        (["1", "3"], None, [1, 3]),
+        (["²", "1"], None, [1, 0]),  # names, in order: no class number is written so
+        (["bad", "1.0"], ["good", "bad"], [1, 1]),
+        (["²"], ["good", "bad"], "'²' is none of the classes"),
+        (["-1"], ["good", "bad"], "'-1' is none of the classes"),
+    ],
+)
+def test_labels_of_a_file(tmp_path, labels, classes, wanted):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\n" + "".join(f"a,{label}\n" for label in labels), encoding="utf-8")
+    if isinstance(wanted, str):
+        with pytest.raises(InputError, match=wanted):
+            TextModality().source(file=str(path), classes=classes)
+    else:
+        assert TextModality().source(file=str(path), classes=classes).take(0, 9).y.tolist() == wanted
+
+
 @pytest.mark.parametrize(
     ("victim", "options", "said"),
     [
         (lambda texts: torch.zeros(len(texts) + 1, 2), {}, "answered shape"),
         (lambda texts: [[0.7, 0.7]] * len(texts), {"output": "probabilities"}, "sum to 1.4"),
         (lambda texts: [[1.5, -0.5]] * len(texts), {"output": "probabilities"}, "sum to 1"),
+        (lambda texts: [[-0.1, -0.1]] * len(texts), {"output": "log_probabilities"}, "log probabilities sum to 1.8"),
+        (Told(torch.tensor([0.7, 0.7])), {"output": "probabilities"}, "sum to 1.4"),
+        (lambda texts: None, {}, "a NoneType, can't be read as numbers"),
+        (lambda texts: [[0.5, 0.5], [1.0]], {}, "a list of list, can't be read"),
+        (lambda texts: {"logits": [[0.0, 1.0]]}, {}, "a dict, can't be read"),
+        (lambda texts: [{"label": "good", "score": 0.5} for _ in texts], {}, "a list of dict, can't be read"),
+        (lambda texts: ["good" for _ in texts], {"output": "label"}, "a list of str, can't be read"),
+        (lambda texts: "good", {}, "a str, can't be read"),
+        (lambda texts: [0.7 for _ in texts], {"output": "label"}, "no whole numbers"),
         (torch.nn.Linear(2, 2).eval(), {}, "no tokenizer"),
     ],
 )
@@ -259,11 +496,24 @@ def test_decisions_alone_are_enough_for_exhaustive_search():
 
 def test_a_lattice_too_large_is_refused_before_the_first_query():
     asked = []
-    with pytest.raises(ParameterError, match=r"(?s)531,440 points.*row 1"):
+    with pytest.raises(ParameterError, match=r"(?s)more than 200,000 points.*row 1"):
         mmadv.attack(
             lambda texts: asked.append(texts) or [[0.0, 1.0]] * len(texts),
             ["good", "good film " * 6], [1, 1], "text.exhaustive", preset="none", eps=1.0, candidates=TABLE, entities=True,
         )  # fmt: skip
+
+
+def test_points_are_counted_up_to_the_limit_only():
+    def lattice(slots):
+        return Lattice(Words.of("x " * slots), tuple(range(slots)), ((Candidate("y", ""), Candidate("z", "")),) * slots)
+
+    for slots, limit in itertools.product(range(6), range(7)):
+        points = sum(0 < sum(map(bool, point)) <= limit for point in itertools.product(range(3), repeat=slots))
+        assert volume(lattice(slots), limit, 10**6) == points
+        assert (volume(lattice(slots), limit, 20) > 20) == (points > 20)
+    start = time.process_time()
+    assert volume(lattice(20_000), 20_000, 1000) > 1000
+    assert time.process_time() - start < 1
 
 
 def test_wrong_thresholds_do_not_reach_the_region():
@@ -271,6 +521,15 @@ def test_wrong_thresholds_do_not_reach_the_region():
     assert check.of([]).shape == (0,)
     with pytest.raises(TargetError, match="one embedding for each text"):
         Similarity(lambda texts: torch.zeros(1, 2), 0.5).of([("a", "b"), ("c", "d")])
+
+
+@pytest.mark.parametrize(("vector", "said"), [([0.0, 0.0], "has no direction"), ([float("nan"), 1.0], "is not finite")])
+def test_embeddings_that_no_similarity_can_be_told_from(vector, said):
+    check = Similarity(lambda texts: torch.tensor([vector if "fine" in text else [1.0, 2.0] for text in texts]), 0.5)
+    assert check.of([("good", "well"), ("fine", "fine")]).tolist() == pytest.approx([1.0, 1.0])
+    for ask in (check.of, check.near):
+        with pytest.raises(TargetError, match=f"(?s){said}.*'fine"):
+            ask([("good", "well"), ("good", "fine film")])
 
 
 def test_budgets_hold_and_success_never_falls_with_them():

@@ -9,7 +9,16 @@ import torch
 import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForSequenceClassification,
+)
 
 import mmadv
 from mmadv import losses
@@ -21,6 +30,7 @@ from mmadv.verify import verify
 from mmadv_text import export
 from mmadv_text.candidates.table import Table
 from mmadv_text.constraints import Editable
+from mmadv_text.encoder import SentenceEncoder
 from mmadv_text.space import TextSpace
 from mmadv_text.target import CutWarning, TokensTarget, TransformersTarget, Vocabulary, load_folder
 from mmadv_text.texts import Texts
@@ -138,6 +148,70 @@ def test_first_order_values_are_the_gradients_own(target):
     assert all(not module._forward_hooks for module in target.module.modules())
 
 
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_gradients_of_encoder_decoders_are_of_both(folder, kind):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    own = {
+        "vocab_size": len(tokenizer),
+        "d_model": 8,
+        "pad_token_id": 0,
+        "eos_token_id": 3,
+        "decoder_start_token_id": 2,
+    }
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    torch.manual_seed(0)
+    if kind == "bart":
+        config = BartConfig(**own, **heads, encoder_layers=1, decoder_layers=1, scale_embedding=True, init_std=0.5)
+        model = BartForSequenceClassification(config).eval()
+    else:
+        model = T5ForSequenceClassification(T5Config(**own, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).eval()
+    target = TransformersTarget(model, tokenizer=tokenizer)
+    texts = ["the good film", "bad story, very dull"]
+    region = TextSpace(TABLE, editable=EVERY).around(Texts.of(texts))
+    y = torch.zeros(2, dtype=torch.int64)
+    with torch.enable_grad():
+        answer, leaves, back = target.traced(region.x)
+        gradients = torch.autograd.grad(losses.log_odds(answer, y).sum(), leaves)
+        assert back(gradients).abs().sum() > 0
+        weight = model.get_input_embeddings().weight
+        for row, text in enumerate(texts):
+            ids = tokenizer(text, return_tensors="pt")
+            loss = losses.log_odds(model(**ids).logits, y[:1]).sum()
+            (expected,) = torch.autograd.grad(loss, weight)
+            scale = 8**0.5 if kind == "bart" else 1.0
+            alone = target.traced(region.x[row : row + 1])
+            (found,) = torch.autograd.grad(losses.log_odds(alone[0], y[:1]).sum(), alone[1])
+            for at, token in enumerate(ids["input_ids"][0].tolist()):
+                if token > 3:  # special tokens stand at more than one place
+                    assert torch.allclose(found[0, at] * scale, expected[token], atol=1e-5)
+    assert all(not module._forward_hooks for module in model.modules())
+    labels = target(region.x).argmax(1)
+    options = {"preset": "none", "eps": 1.0, "candidates": TABLE, "stop_words": True, "entities": True}
+    result = mmadv.attack(target, texts, labels.tolist(), "text.firstorder", modality="text", **options)
+    assert int(result.gradients.min()) >= 1
+
+
+@pytest.mark.parametrize(("way", "said"), [("unasked", "is not asked in a pass"), ("twice", "asked twice in one pass")])
+def test_embeddings_that_no_gradient_can_be_taken_of(way, said):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.tokenizer = nn.Embedding(9, 2), Vocabulary(WORDS[:7])
+
+        def forward(self, ids):
+            if way == "unasked":
+                return nn.functional.embedding(ids, self.embedding.weight).sum(1)
+            return self.embedding(ids).sum(1) + self.embedding(ids.flip(1)).sum(1)
+
+    options = {"preset": "none", "eps": 1.0, "candidates": TABLE, "stop_words": True, "entities": True}
+    victim = Odd().eval()
+    label = TokensTarget(victim)(Texts.of(["good bad film"])).argmax(1).tolist()
+    with pytest.raises(TargetError, match=said):
+        mmadv.attack(victim, ["good bad film"], label, "text.saliency", **options)
+    mmadv.attack(victim, ["good bad film"], label, "text.greedy", **options)
+
+
 def test_on_a_linear_victim_first_order_values_are_exact():
     torch.manual_seed(0)
     vocabulary = Vocabulary(["good", "fine", "film", "movie", "story", "bad", "dull", "very", "the"])
@@ -172,8 +246,44 @@ def test_on_a_linear_victim_first_order_values_are_exact():
 def test_texts_longer_than_the_model_are_cut_and_said_to_be(folder):
     target = load_folder(folder)
     text = "a very good film " * 20
-    with pytest.warns(CutWarning, match=r"reads 32 tokens at most: 1 of 2 texts are cut off, row 1 after 1\d\d of 340"):
+    with pytest.warns(CutWarning, match=r"reads 32 tokens at most: 1 of 2 texts are cut off, row 1 by 2\d\d of 340"):
         target(Texts.of(["good", text]))
+    assert [one.cut for one in target.tokenizer(["good", text])] == [
+        0,
+        len(text.strip()) - len("a very good film " * 7 + "a very"),
+    ]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_whatever_part_is_cut_is_said_to_be(folder, side):
+    target = load_folder(folder)
+    target.tokenizer.tokenizer.truncation_side = side
+    long = "a very good film " * 10
+    for pair in ((long, "good"), ("good", long), (long, long)):
+        assert target.tokenizer([pair])[0].cut > 0
+    text = "good " + "film " * 40 + "bad"
+    (tokens,) = target.tokenizer([text])
+    seen = [span for span in tokens.spans if span[1]]
+    assert (seen[0][0] == 0) == (side == "right")
+    assert tokens.cut == len(text) - (seen[-1][1] - seen[0][0])
+    assert target.tokenizer([("good", "film"), ("", "")])[0].cut == 0
+    with pytest.warns(CutWarning, match="cut off, row 1"):
+        target(Texts.of([("good", "film"), (long, "good")]))
+
+
+def test_sentence_encoder_says_what_it_leaves_out_and_padding_changes_nothing(folder):
+    encoder = SentenceEncoder(folder)
+    texts = ["good", "a very good film, the story", "bad bad bad film", ""]
+    together = encoder(texts)
+    for row, text in enumerate(texts):
+        assert torch.allclose(together[row], encoder([text])[0], atol=1e-6)
+    with pytest.warns(CutWarning, match="reads 32 tokens at most: 1 of 2 texts are cut off, such as 'film film"):
+        encoder(["good", "film " * 50])
+    other = BertModel(BertConfig.from_pretrained(folder))
+    assert SentenceEncoder(folder).fingerprint() == encoder.fingerprint()
+    same = SentenceEncoder(folder)
+    same.__dict__["_model"] = (other, encoder._model[1])
+    assert same.fingerprint() != encoder.fingerprint()
 
 
 def test_a_tokenizer_of_another_model(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,24 @@ from torch import Tensor
 
 from mmadv.errors import ParameterError, TargetError
 from mmadv_text import language
-from mmadv_text.texts import Lattice, Texts
-from mmadv_text.words import Words
+from mmadv_text.encoder import identity
+from mmadv_text.texts import Change, Lattice, Texts
+from mmadv_text.words import NUMBER, Words
 
 QUOTED = regex.compile(r"“[^”]*”|\"[^\"]*\"|«[^»]*»")
 """What stands in quotation marks; apostrophes are too often something else."""
+
+MARKUP = regex.compile(
+    r"""
+    </?[a-z][^<>]*> | <![^<>]*> | &(?:\#\w+|[a-z]\w*);      # HTML: tags, comments, entities
+  | (?<![a-z0-9+.\-])(?:[a-z][a-z0-9+.\-]*+://|www\.)\S+    # addresses
+  | (?<![\w.\-])[\w\-]++(?:\.[\w\-]++)*+(?<=\.(?:com|org|net|edu|gov|io|info|co\.uk))(?:/\S*)?
+  | (?<![\w.+\-])[\w.+\-]++@[\w\-]++(?:\.[\w\-]++)*+        # e-mail
+  | (?<![\w&])[@\#]\w+                                      # handles and tags
+    """,
+    regex.VERBOSE | regex.IGNORECASE,
+)
+"""What is read by machines: a word changed in there breaks it, or makes it another's."""
 
 Encoder = Callable[[list[str]], Tensor]
 """Texts to embeddings (B, D)."""
@@ -27,10 +41,11 @@ class Editable:
     """Which words may be replaced; what is off by default changes what a text says, not how it says it.
 
     Args:
-        stop_words: the, of, not …
+        stop_words: the, of, and negations, however they are spelt: not, never, cannot, isn’t, dont …
         digits: words with a digit in them.
         entities: names: words tagged as proper nouns.
         quoted: words in quotation marks.
+        markup: words in HTML tags, entities, addresses of the web and of e-mail, @handles and #tags.
 
     Example:
         >>> Editable(stop_words=True, entities=True).of([Words.of('He said "no" 3 times')])
@@ -41,22 +56,31 @@ class Editable:
     digits: bool = False
     entities: bool = False
     quoted: bool = False
+    markup: bool = False
+
+    def fingerprint(self) -> str:
+        """All that decides it, for records."""
+        listed = "" if self.stop_words else hashlib.sha256(" ".join(sorted(language.stop_words())).encode()).hexdigest()
+        return f"{self}, stop words {listed[:16]}, tagger {'' if self.entities else language.tagger_name()}"
 
     def of(self, texts: Sequence[Words]) -> list[list[bool]]:
         """For each word of each text, whether it may be replaced."""
-        stopped = frozenset() if self.stop_words else language.stop_words()
+        stopped = frozenset() if self.stop_words else language.stop_words() | language.NEGATIONS
         return [self._of(words, stopped) for words in texts]
 
+    def admits(self, replacement: str) -> bool:
+        """Whether a replacement may be offered: no negation, not even as a typing error, where stop words stay."""
+        return self.stop_words or not language.negates(replacement)
+
     def _of(self, words: Words, stopped: frozenset[str]) -> list[bool]:
-        if self.stop_words and self.digits and self.entities and self.quoted:
-            return [True] * len(words.spans)
-        quotes = [] if self.quoted else [match.span() for match in QUOTED.finditer(words.text)]
+        kept = [pattern for pattern, open_ in ((QUOTED, self.quoted), (MARKUP, self.markup)) if not open_]
+        closed = [match.span() for pattern in kept for match in pattern.finditer(words.text)]
         tags = [""] * len(words.words) if self.entities else language.tag(words.words)
         return [
-            word.lower().replace("’", "'") not in stopped
-            and (self.digits or not any(char.isdigit() for char in word))
+            language.plain(word) not in stopped
+            and (self.digits or not NUMBER.search(word))
             and not tag.startswith("NNP")
-            and not any(start <= span[0] < end for start, end in quotes)
+            and not any(start < span[1] and span[0] < end for start, end in closed)
             for word, tag, span in zip(words.words, tags, words.spans, strict=True)
         ]
 
@@ -97,24 +121,28 @@ class Similarity:
         """(B,) bool: whether (original, adversarial) texts are near enough.
 
         Raises:
-            TargetError: the encoder answers NaN or inf, which would pass for robustness.
+            TargetError: as `of`.
         """
-        found = self.of(pairs)
-        if not bool(torch.isfinite(found).all()):
-            raise TargetError(
-                "the encoder's answer is not finite",
-                where=f"encoder, text {pairs[int((~torch.isfinite(found)).nonzero()[0, 0])][1][:60]!r}",
-                fix="give an encoder that returns finite vectors for every text",
-            )
-        return found >= self.least
+        return self.of(pairs) >= self.least
 
     def of(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """(B,) cosines of (original, adversarial) texts."""
-        if not pairs:
-            return torch.zeros(0)
-        self._encode([text for pair in pairs for text in pair])
-        one, other = (torch.stack([self._known[pair[side]] for pair in pairs]) for side in (0, 1))
-        return (one * other).sum(1)
+        """(B,) cosines of (original, adversarial) texts; 1 for a text and itself.
+
+        Raises:
+            TargetError: the encoder answers another shape, NaN or inf, or a vector without direction, any of which would pass
+                for robustness.
+        """
+        found = torch.ones(len(pairs))
+        row = [number for number, (one, other) in enumerate(pairs) if one != other]
+        if row:
+            self._encode([text for number in row for text in pairs[number]])
+            one, other = (torch.stack([self._known[pairs[number][side]] for number in row]) for side in (0, 1))
+            found[row] = (one * other).sum(1)
+        return found
+
+    def fingerprint(self) -> str:
+        """All that decides it, for records."""
+        return f"similarity >= {self.least} by {self.name or 'a function'}, {identity(self.encoder)}"
 
     def _encode(self, texts: Sequence[str]) -> None:
         new = sorted({text for text in texts if text not in self._known}, key=len)
@@ -128,6 +156,15 @@ class Similarity:
                     where="similarity",
                     fix="return one embedding for each text, (B, D)",
                 )
+            size = found.norm(dim=1)
+            odd = ~torch.isfinite(size) | (size == 0)
+            if bool(odd.any()):
+                row = int(odd.nonzero()[0, 0])
+                raise TargetError(
+                    f"the encoder's answer {'has no direction: it is 0' if float(size[row]) == 0 else 'is not finite'}",
+                    where=f"encoder, text {part[row][:60]!r}",
+                    fix="give an encoder that returns finite vectors, not 0, for every text, or similarity=-1",
+                )
             self._known.update(zip(part, torch.nn.functional.normalize(found, dim=1), strict=True))
         for text in texts:
             self._known.move_to_end(text)
@@ -136,18 +173,22 @@ class Similarity:
 
 
 def distances(book: Sequence[Lattice], slots: int) -> Tensor:
-    """(A, S, C) int64: the Levenshtein distance of each choice from the original word; 0 for the word itself and padding."""
-    from rapidfuzz.distance import Levenshtein
-
+    """(A, S, C) int64: characters that each choice by itself changes, a repaired a/an among them; 0 for the original word."""
     most = 1 + max((len(options) for lattice in book for options in lattice.options), default=0)
     found = torch.zeros(len(book), slots, most, dtype=torch.int64)
     for row, lattice in enumerate(book):
         for slot, options in enumerate(lattice.options):
-            word = lattice.words.words[lattice.slots[slot]]
             found[row, slot, 1 : 1 + len(options)] = torch.tensor(
-                [Levenshtein.distance(word, one.text) for one in options]
+                [edited(lattice.changes({slot: option})) for option in range(1, 1 + len(options))]
             )
     return found
+
+
+def edited(changes: Sequence[Change]) -> int:
+    """The Levenshtein distances of the replaced words, added up."""
+    from rapidfuzz.distance import Levenshtein
+
+    return sum(Levenshtein.distance(change.original, change.replacement) for change in changes)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -9,9 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmadv.errors import AssetError
+
+
+class CutWarning(UserWarning):
+    """Texts longer than a model reads."""
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 of a model's weights."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def identity(encoder: object) -> str:
+    """What an encoder says of itself for records, or what it is called."""
+    told = getattr(encoder, "fingerprint", None)
+    return str(told()) if callable(told) else getattr(encoder, "__qualname__", type(encoder).__qualname__)
 
 
 @contextmanager
@@ -41,15 +62,20 @@ class SentenceEncoder:
     def __init__(self, folder: str | Path, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
         self.name = Path(folder).name
+        self._told = False
 
     @cached_property
     def _model(self) -> tuple[Any, Any]:
+        """The model and its tokenizer."""
         try:
             from transformers import AutoModel, AutoTokenizer
 
             with quiet():
                 model = AutoModel.from_pretrained(self.folder, use_safetensors=True)
-                return model.eval().to(self.device), AutoTokenizer.from_pretrained(self.folder)
+                tokenizer = AutoTokenizer.from_pretrained(self.folder)
+            if tokenizer.pad_token is None:
+                raise ValueError("its tokenizer has no word for padding")
+            return model.eval().to(self.device), tokenizer
         except (ImportError, OSError, ValueError) as error:
             raise AssetError(
                 f"the sentence encoder cannot be loaded: {str(error).splitlines()[0]}",
@@ -57,10 +83,33 @@ class SentenceEncoder:
                 fix="give encoder= the folder of a sentence-transformers model, or a function of a list of strings; or leave the check out with similarity=-1",
             ) from error
 
+    def fingerprint(self) -> str:
+        """All that decides its vectors, for records."""
+        model, tokenizer = self._model
+        words = hashlib.sha256("\0".join(sorted(map(repr, tokenizer.get_vocab().items()))).encode()).hexdigest()
+        return f"{self.name} 1: {type(model).__qualname__} {digest(model)[:16]}, vocabulary {words[:16]}, limit {self._limit}"
+
+    @cached_property
+    def _limit(self) -> int:
+        """Tokens that are read at most."""
+        model, tokenizer = self._model
+        # Tokenizers that were given no limit state an enormous one.
+        return int(min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 1 << 30))
+
     def __call__(self, texts: list[str]) -> Tensor:
         """(B, D) unit vectors."""
         model, tokenizer = self._model
-        inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.device)
+        inputs = tokenizer(texts, padding=True, truncation=True, max_length=self._limit, return_tensors="pt")
+        cut = [row for row, one in enumerate(inputs.encodings or ()) if one.overflowing]
+        if cut and not self._told:
+            self._told = True
+            warnings.warn(
+                f"the encoder {self.name} reads {self._limit} tokens at most: {len(cut)} of {len(texts)} texts are cut off, such as "
+                f"{texts[cut[0]][:40]!r}; changes of what comes later leave the similarity as it is",
+                CutWarning,
+                stacklevel=2,
+            )
+        inputs = inputs.to(self.device)
         with torch.inference_mode():
             hidden = model(**inputs).last_hidden_state.float()
         mask = inputs["attention_mask"].unsqueeze(-1)

@@ -15,6 +15,7 @@ import random
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
@@ -28,12 +29,15 @@ from filelock import FileLock
 
 from mmadv.assets import cache_folder, package_files, unpacked
 from mmadv.errors import AssetError
-from mmadv_text.words import Words
+from mmadv_text.words import NUMBER, Words
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import Lemma, Synset, WordNetCorpusReader
     from nltk.tag.perceptron import PerceptronTagger
     from torch import Tensor
+
+DATA = ("data.noun", "data.verb", "data.adj", "data.adv")
+"""WordNet's files."""
 
 Encoder = Callable[[list[str]], "Tensor"]
 """Texts to (B, D) vectors."""
@@ -51,6 +55,9 @@ POS = {"NN": "n", "NNS": "n", "VB": "v", "JJ": "a", "RB": "r"} | {
 }
 """WordNet's part of speech of the Penn tags of content words; proper nouns are not among them."""
 
+ARTICLES = frozenset({"a", "an"})
+"""What changes with the sound of the next word."""
+
 UNIVERSAL = {"n": "NOUN", "v": "VERB", "a": "ADJ", "r": "ADV"}
 
 
@@ -63,12 +70,20 @@ AUXILIARIES = _listed(
     do don't does doesn't did didn't doing done can can't cannot could couldn't may might must mustn't need needn't
     ought shall shan't should shouldn't will won't would wouldn't let let's"""
 )
-FUNCTION = AUXILIARIES | _listed(
-    """not no never nor none neither either both all any each every some such other another same own one ones
-    more most less least much many few fewer very too so as than then there here now also just only even ever else
-    still yet quite rather almost however therefore thus hence perhaps maybe when where why how again once twice
-    up down out off on over in away back about around through together apart ago instead anyway sort kind lot lots
-    bit mr mrs ms dr st yes"""
+NEGATIONS = _listed(
+    """no not never none nor neither nobody nothing nowhere without cannot hardly barely scarcely seldom rarely lest
+    unless except nope nah"""
+) | {form for word in AUXILIARIES if word.endswith("n't") for form in (word, word.replace("'", ""))}
+"""Words that turn a sentence around, as people write them: *don't* and *dont*."""
+
+FUNCTION = AUXILIARIES.union(
+    NEGATIONS,
+    _listed(
+        """either both all any each every some such other another same own one ones more most less least much many few
+        fewer very too so as than then there here now also just only even ever else still yet quite rather almost
+        however therefore thus hence perhaps maybe when where why how again once twice up down out off on over in away
+        back about around through together apart ago instead anyway sort kind lot lots bit mr mrs ms dr st yes"""
+    ),
 )
 """Words that say little alone but turn a sentence around; none is a content word here, whatever its tag."""
 
@@ -93,6 +108,28 @@ MASS = _listed(
     violence wealth weather wisdom"""
 )
 """Nouns without a plural, which inflection rules would make up."""
+
+
+STRAIGHT = str.maketrans(dict.fromkeys("’ʼ＇", "'"))
+"""Apostrophes as keyboards have them."""
+
+
+def plain(word: str) -> str:
+    """A word as the lists of this module have it: in lower case, with straight apostrophes.
+
+    >>> plain("Isn’t") in NEGATIONS
+    True
+    """
+    return word.translate(STRAIGHT).lower()
+
+
+def negates(text: str) -> bool:
+    """Whether a word or phrase holds a negation.
+
+    >>> negates("without delay"), negates("CANT"), negates("delay")
+    (True, True, False)
+    """
+    return any(plain(word) in NEGATIONS for word in text.split())
 
 
 # Data
@@ -363,6 +400,7 @@ def _plain_case(words: Sequence[str]) -> list[str]:
     >>> _plain_case("I think it is GREAT , Anna".split())
     ['I', 'think', 'it', 'is', 'great', ',', 'Anna']
     """
+    words = [word.translate(STRAIGHT) for word in words]
     telling = [word for word in words if len(word) > 1 and word[0].isalpha() and word.lower() not in LINKING]
     if len(telling) > 2 and all(word[0].isupper() for word in telling):
         return [word if word == "I" else word.lower() for word in words]
@@ -371,7 +409,23 @@ def _plain_case(words: Sequence[str]) -> list[str]:
 
 def fingerprint() -> str:
     """Which WordNet and which tagger are used, for records."""
-    return f"WordNet {wordnet().get_version()}, tagger {_tagger(str(cache_folder()))[1]}"
+    folder = str(cache_folder())
+    return f"WordNet {wordnet().get_version()} {_wordnet_digest(folder)}, tagger {tagger_name()}"
+
+
+def tagger_name() -> str:
+    """Which tagger is used, for records."""
+    return _tagger(str(cache_folder()))[1]
+
+
+@cache
+def _wordnet_digest(folder: str) -> str:
+    """Of the files that hold its words and senses: people mend and extend theirs."""
+    found = hashlib.sha256()
+    for name in DATA:
+        with _wordnet(folder).abspath(name).open() as file:
+            found.update(file.read())
+    return found.hexdigest()[:12]
 
 
 # Forms
@@ -451,7 +505,7 @@ def inflected(lemma: str, tag: str, like: str) -> str | None:
     """A lemma in the form that a Penn tag asks for, and in the case of the word it replaces.
 
     Args:
-        lemma: a word or phrase, with spaces. A verb phrase inflects at its first word, others at their last.
+        lemma: a word or phrase, with spaces. A verb phrase inflects at its first word, a noun phrase at its head.
         tag: plural, past, gerund, comparative …; tags without forms leave the lemma as it is.
         like: the word whose case is copied.
 
@@ -476,10 +530,9 @@ def _form(lemma: str, tag: str) -> str | None:
         head, *rest = lemma.split(" ")
         forms = lemminflect.getInflection(head, tag=tag, inflect_oov="-" not in head)  # no *give-uped
         return " ".join([forms[0], *rest]) if forms else None
-    *before, head = lemma.split(" ")
     if tag == "NNS":
-        form = _plural(head)
-        return None if form is None else " ".join([*before, form])
+        return _plural(lemma)
+    *before, head = lemma.split(" ")
     forms = lemminflect.getInflection(head, tag=tag, inflect_oov=False)
     if forms and not before:
         return str(forms[0])
@@ -487,25 +540,39 @@ def _form(lemma: str, tag: str) -> str | None:
     return f"{'more' if tag.endswith('R') else 'most'} {lemma}" if len(head) > 5 and lemma.isalpha() else None
 
 
-def _plural(head: str) -> str | None:
-    """The plural of a noun.
+def _plural(noun: str) -> str | None:
+    """The plural of a noun or noun phrase, which is that of its head.
 
-    >>> [_plural(noun) for noun in ("goose", "brother-in-law", "earnings", "advice", "pes")]
-    ['geese', 'brothers-in-law', 'earnings', None, None]
+    >>> [_plural(noun) for noun in ("goose", "brother-in-law", "earnings", "advice", "pes", "headman", "doberman")]
+    ['geese', 'brothers-in-law', 'earnings', None, None, 'headmen', 'dobermans']
+    >>> [_plural(noun) for noun in ("head of state", "motion picture", "trade-in", "letter of advice")]
+    ['heads of state', 'motion pictures', 'trade-ins', 'letters of advice']
     """
-    if "-" in head:
-        first, *middle, last = head.split("-")
-        if middle and middle[0] in {"in", "of", "at", "by"}:
-            form = _plural(first)
-            return None if form is None else "-".join([form, *middle, last])
-        form = _plural(last) if last else None
-        return None if form is None else "-".join([first, *middle, form])
-    if head.lower() in MASS:
+    for joint in " -":
+        parts = noun.split(joint)
+        if len(parts) > 1:
+            # The head stands before what a preposition joins to it; one that ends the word joins nothing.
+            links = (place for place, part in enumerate(parts) if 0 < place < len(parts) - 1 and part in LINKS)
+            head = next(links, len(parts)) - 1
+            form = _plural(parts[head]) if parts[head] else None
+            return None if form is None else joint.join([*parts[:head], form, *parts[head + 1 :]])
+    if noun.lower() in MASS:
         return None
-    if is_plural(head):
-        return head
-    known = lemminflect.getInflection(head, tag="NNS", inflect_oov=not head.endswith("s"))
+    if is_plural(noun):
+        return noun
+    known = lemminflect.getInflection(noun, tag="NNS", inflect_oov=False)
+    if (
+        not known
+        and noun.endswith("man")
+        and any(one.lexname() == "noun.person" for one in wordnet().synsets(noun, "n"))
+    ):
+        return f"{noun[:-2]}en"
+    known = known or lemminflect.getInflection(noun, tag="NNS", inflect_oov=not noun.endswith("s"))
     return str(known[0]) if known else None
+
+
+LINKS = _listed("at by for from in of on to with")
+"""Prepositions inside of nouns."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -524,12 +591,13 @@ def _cased(form: str, like: str) -> str:
     return form
 
 
-# What rules of spelling get wrong.
+# What rules of spelling get wrong, and letters that have no accent to take off.
+LIGATURES = str.maketrans({"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O"})
 SOUNDS = {"once": "a", "ouija": "a", "usher": "an"}
 
 
 def article(before: str, word: str) -> str:
-    """The form of `a` or `an` before a word, by its sound; anything else is given back as it is.
+    """The form of `a` or `an` before a word, by its sound; anything else, and before what has none, is given back as it is.
 
     Args:
         before: what stands there, in any case.
@@ -538,17 +606,22 @@ def article(before: str, word: str) -> str:
     Example:
         >>> [article("a", word) for word in ("hour", "university", "apple", "European", "FBI", "8", "umbrella")]
         ['an', 'a', 'an', 'a', 'an', 'an', 'an']
-        >>> article("An", "UN"), article("the", "apple")
-        ('A', 'the')
+        >>> article("An", "UN"), article("the", "apple"), article("a", "étude"), article("an", "…")
+        ('A', 'the', 'an', 'an')
     """
-    if before.lower() not in {"a", "an"} or not word:
+    form = _article(word) if before.lower() in ARTICLES else None
+    if form is None:
         return before
-    form = _article(word)
     return form.upper() if before.isupper() and len(before) > 1 else form.title() if before[0].isupper() else form
 
 
 @lru_cache(maxsize=1 << 16)
-def _article(word: str) -> str:
+def _article(word: str) -> str | None:
+    """`a` or `an`; None before what begins with no letter that English knows, and no digit."""
+    bare = unicodedata.normalize("NFKD", word.translate(LIGATURES))
+    word = re.sub(r"^[\W_]+", "", "".join(letter for letter in bare if not unicodedata.combining(letter)))
+    if not word[:1].isascii() or not word:
+        return None
     if word[0].isdigit():  # eight, eleven and eighteen, and their thousands and millions
         digits = re.match(r"\d+(?:,\d{3})*", word)[0].replace(",", "")  # type: ignore[index]
         return "an" if digits[0] == "8" or (digits[:2] in {"11", "18"} and len(digits) % 3 == 2) else "a"
@@ -557,6 +630,28 @@ def _article(word: str) -> str:
         if lower.startswith(start):
             return form
     return str(_inflect().a(word)).partition(" ")[0].lower()
+
+
+def is_article(text: Words, place: int) -> bool:
+    """Whether a word is an article, right before the next word: not the letter of *vitamin A*, nor that of *plan A, then*.
+
+    Args:
+        text: cut into words.
+        place: of the word; there is another after it.
+
+    Example:
+        >>> [is_article(Words.of(text), 1) for text in ("Such a film", "Vitamin A dose", "Fire! A fire", "plan a, then")]
+        [True, False, True, False]
+    """
+    word, follows = text.words[place], text.words[place + 1]
+    if word.lower() not in ARTICLES or not text.pieces[2 * place + 2].isspace():
+        return False
+    return word != "A" or _starts(text, place) or (len(follows) > 1 and follows.isupper())
+
+
+def _starts(text: Words, place: int) -> bool:
+    """Whether a word begins a sentence."""
+    return place == 0 or bool(SENTENCE_END.search(text.pieces[2 * place]))
 
 
 @cache
@@ -581,19 +676,18 @@ def content_tags(text: Words) -> tuple[str, ...]:
     Raises:
         AssetError: see `tagger`.
     """
-    words = text.words
-    plain = _plain_case(words)
-    headline = [word.lower() if word != "I" else word for word in words] == plain
+    words = tuple(word.translate(STRAIGHT) for word in text.words)
+    headline = [word.lower() if word != "I" else word for word in words] == _plain_case(words)
     found = []
     for place, (word, tag) in enumerate(zip(words, _tag(words, str(cache_folder())), strict=True)):
-        start = place == 0 or bool(SENTENCE_END.search(text.pieces[2 * place]))
+        start = _starts(text, place)
         if start and tag.startswith("NNP") and not headline:
             # Names have no plural that is another word: `Children` begins a sentence.
             bases = _bases(word.lower(), "n")
             tag = "NNS" if bases and word.lower() not in bases else tag
         named = word[:1].isupper() and not (len(word) > 1 and word.isupper()) and not headline and not start
-        plain_word = len(word) > 1 and not any(map(str.isdigit, word)) and word.lower() not in FUNCTION
-        found.append(_settled(word.lower(), tag) if plain_word and not named and tag in POS else "")
+        telling = len(word) > 1 and not NUMBER.search(word) and word.lower() not in FUNCTION
+        found.append(_settled(word.lower(), tag) if telling and not named and tag in POS else "")
     return tuple(found)
 
 
@@ -624,12 +718,12 @@ def fits(words: Sequence[str], position: int, tag: str, replacement: str) -> boo
         AssetError: see `tagger`.
     """
     folder = str(cache_folder())
-    plain = _plain_case(words)
-    before, after = plain[max(position - 3, 0) : position], plain[position + 1 : position + 3]
+    cased = _plain_case(words)
+    before, after = cased[max(position - 3, 0) : position], cased[position + 1 : position + 3]
     new = replacement.lower().split(" ")
     head = 0 if POS.get(tag) == "v" else len(new) - 1
     got = _window(folder, (*before, *new, *after))[len(before) + head]
-    was = _window(folder, (*before, plain[position], *after))[len(before)]
+    was = _window(folder, (*before, cased[position], *after))[len(before)]
     return bool({tag[:2], was[:2]} & {got[:2]}) or ({tag, got} <= PARTICIPIAL)
 
 
@@ -819,7 +913,7 @@ def _rarity(folder: str) -> dict[str, float]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     glosses = [
         line.partition("|")[2]
-        for name in ("data.noun", "data.verb", "data.adj", "data.adv")
+        for name in DATA
         for line in reader.open(name).read().splitlines()
         if not line.startswith("  ")
     ]
@@ -833,6 +927,16 @@ def _rarity(folder: str) -> dict[str, float]:
     return found
 
 
+def unfit(lemma: Lemma) -> bool:
+    """Whether WordNet marks a lemma, or all of its sense, as what nobody would write in another word's place."""
+    domains = [*lemma.usage_domains(), *lemma.synset().usage_domains()]
+    return any(domain.name().partition(".")[0] in UNFIT for domain in domains)
+
+
+UNFIT = _listed("archaism derogation disparagement ethnic_slur obscenity")
+"""WordNet's usage domains; many rare and rude words have none."""
+
+
 # Opposites
 
 FLIPS = ("un", "in", "im", "il", "ir", "dis", "non", "non-", "mis", "anti", "anti-", "de")
@@ -841,16 +945,18 @@ FLIPS = ("un", "in", "im", "il", "ir", "dis", "non", "non-", "mis", "anti", "ant
 PRAISE = _listed(
     """admirable amazing awesome beautiful best better brilliant charming delightful enjoyable excellent exceptional
     exquisite fabulous fantastic fine first-class first-rate flawless funny good gorgeous great impressive incredible
-    lovely magnificent marvellous marvelous masterful nice outstanding perfect pleasant remarkable satisfying splendid
-    stunning sublime superb superior superlative terrific tremendous wonderful"""
+    immaculate impeccable inimitable invaluable incomparable lovely magnificent marvellous marvelous masterful matchless
+    nice outstanding peerless perfect pleasant priceless remarkable satisfying splendid stunning sublime superb superior
+    superlative terrific tremendous unbelievable unforgettable unparalleled wonderful"""
 )
 BLAME = _listed(
-    """abominable abysmal annoying appalling atrocious awful bad boring crummy deplorable disappointing disgusting
-    dismal dreadful dreary dull embarrassing flawed ghastly hideous horrible horrid horrific inept inferior lame lousy
-    mediocre miserable nasty pathetic pitiful poor ridiculous rotten rubbish shoddy sickening stupid tedious terrible
-    ugly unpleasant vile worse worst worthless wretched"""
+    """abominable abysmal absurd annoying appalling atrocious awful bad bizarre boring crummy deplorable disappointing
+    disgusting dismal dreadful dreary dull embarrassing flawed flimsy frightening ghastly grotesque hideous horrible horrid
+    horrific horrifying implausible improbable inept inferior lame laughable lousy ludicrous mediocre miserable monstrous
+    nasty pathetic pitiful poor preposterous repulsive revolting ridiculous rotten rubbish shoddy sickening stupid tedious
+    terrible terrifying ugly vile worse worst wretched"""
 )
-"""Judgements: WordNet links `good` and `bad`, but not `fine` and `bad`."""
+"""Judgements: WordNet links `good` and `bad`, but not `fine` and `bad`. See `_judgement` for those with affixes."""
 
 CONVERSE = {
     frozenset(pair)
@@ -866,7 +972,8 @@ def opposed(one: str, other: str, pos: str) -> bool:
 
     By WordNet's antonyms: of any sense of the word, of the adjectives that it is similar to with all that is similar to
     their antonyms (`huge` is like `large`, and `tiny` like `small`), and of the words derived from it; by prefixes and
-    suffixes (happy and unhappy, careful and careless); and by short lists of words of praise and blame.
+    suffixes (happy and unhappy, careful and careless); and by praise and blame, of which there are short lists, and which
+    affixes that negate turn around.
 
     Args:
         one: a lemma, with spaces.
@@ -879,14 +986,43 @@ def opposed(one: str, other: str, pos: str) -> bool:
     one, other = one.lower().replace("_", " "), other.lower().replace("_", " ")
     if one == other:
         return False
-    if (one in PRAISE and other in BLAME) or (one in BLAME and other in PRAISE):
-        return True
     return (
-        frozenset((one, other)) in CONVERSE
+        _judgement(one, pos) * _judgement(other, pos) < 0
+        or frozenset((one, other)) in CONVERSE
         or _flipped(one, other)
         or other in _opposites(one, pos)
         or one in _opposites(other, pos)
     )
+
+
+@lru_cache(maxsize=1 << 16)
+def _judgement(word: str, pos: str) -> int:
+    """1 for an adjective or adverb of praise, −1 for one of blame, 0 for others.
+
+    What is negated of a word that says neither is no praise: *unconvincing*, *pointless*.
+
+    >>> [_judgement(word, "a") for word in ("superb", "grotesque", "unlovely", "pointless", "flawless", "red")]
+    [1, -1, -1, -1, 1, 0]
+    >>> [_judgement(word, "r") for word in ("superbly", "terribly", "unconvincingly", "happily", "quickly")]
+    [1, -1, -1, 0, 0]
+    """
+    if pos not in "ar":
+        return 0
+    if word in PRAISE or word in BLAME:
+        return 1 if word in PRAISE else -1
+    if pos == "r":  # superb-ly, terrib-ly, aesthetic-ally
+        stems = (
+            [word.removesuffix("ly"), word.removesuffix("y") + "e", word.removesuffix("ally")]
+            if word.endswith("ly")
+            else []
+        )
+        return next(filter(None, (_judgement(stem, "a") for stem in stems if stem != word)), 0)
+    for flip in FLIPS:
+        stem = word.removeprefix(flip)
+        if len(stem) > 2 and stem != word and wordnet().synsets(stem, "a"):
+            return -_judgement(stem, "a") or -1
+    found = LESS.fullmatch(word)
+    return -1 if found and wordnet().synsets(found[1], "n") else 0
 
 
 def _flipped(one: str, other: str) -> bool:

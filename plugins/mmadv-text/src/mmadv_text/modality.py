@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmadv import rows as row_axis
-from mmadv.errors import ParameterError, nearest
+from mmadv.errors import ParameterError, RunError, nearest
 from mmadv_text import space as text_space
 from mmadv_text.candidates import Candidate, Source
 from mmadv_text.constraints import Editable, Similarity
@@ -70,6 +70,7 @@ class TextModality:
         digits: bool = False,
         entities: bool = False,
         quoted: bool = False,
+        markup: bool = False,
         articles: bool = True,
     ) -> text_space.TextSpace:
         """The space that a user's words describe.
@@ -82,18 +83,27 @@ class TextModality:
             similarity: least cosine similarity to the original's embedding; −1 switches the check off.
             encoder: of sentences: a callable, a folder or hub name, or a trusted `package.module:attribute`.
             edits: how many characters may change.
-            stop_words, digits, entities, quoted: whether such words may be replaced.
+            stop_words, digits, entities, quoted, markup: whether such words may be replaced; see `Editable`.
             articles: repair a/an before a replacement.
 
         Raises:
-            ParameterError: an unknown preset or source, a limit out of range.
+            ParameterError: an unknown preset or source, a limit out of range, an encoder that nothing uses.
         """
         if preset not in PRESETS:
             raise ParameterError(f"unknown preset {preset!r}", where="preset", fix=nearest(str(preset), PRESETS))
-        eps = PRESETS[preset].get("eps", float("inf")) if eps is None else eps
+        if eps is None:
+            # Who limits the number of words or characters has said how much may change, if the preset says nothing.
+            limited = words is not None or edits is not None
+            eps = PRESETS[preset].get("eps", 1.0 if limited else float("inf"))
         least = PRESETS[preset].get("similarity") if similarity is None else similarity
         check = None if least is None or least == -1 else Similarity(*_encoder(encoder, least))
-        editable = Editable(stop_words, digits, entities, quoted)
+        if check is None and encoder is not None:
+            raise ParameterError(
+                "an encoder is given and no similarity is asked for",
+                where="encoder",
+                fix="give similarity=0.8, or leave it out",
+            )
+        editable = Editable(stop_words, digits, entities, quoted, markup)
         return text_space.TextSpace(_source(candidates), eps, words, editable, check, edits, articles)
 
     def inputs(self, x: Any) -> Texts:
@@ -142,12 +152,24 @@ def described(row: Texts) -> dict[str, Any]:
 
 
 def _restored(plain: dict[str, Any]) -> Texts:
-    """The example that a description is of, as a lattice of its own substitutions."""
+    """The example that a description is of, as a lattice of its own substitutions.
+
+    Raises:
+        RunError: they don't make the recorded text.
+    """
+    # Which articles are repaired follows from what is replaced, so that one tells of all of them.
+    articles = any(change["source"] == "article" for change in plain["substitutions"])
     own = [change for change in plain["substitutions"] if change["source"] != "article"]
     slots = tuple(change["word"] for change in own)
     options = tuple((Candidate(one["replacement"], one["source"], one["sense"]),) for one in own)
-    texts = Texts.lattices([Lattice(Words.of(plain["original"]), slots, options, plain["pair"])])
+    texts = Texts.lattices([Lattice(Words.of(plain["original"]), slots, options, plain["pair"], articles)])
     texts.choice.fill_(1)
+    if texts.texts() != [plain["adversarial"]]:
+        raise RunError(
+            "the stored substitutions don't make the stored text",
+            where=f"text {plain['adversarial'][:60]!r}",
+            fix="it was written by another version, or altered; run again",
+        )
     return texts
 
 
@@ -183,6 +205,12 @@ def _shared_source(name: str) -> Source:
 
 def _encoder(encoder: Any, least: float) -> tuple[Any, float, str]:
     if encoder is not None and not isinstance(encoder, (str, Path)):
+        if not callable(encoder):
+            raise ParameterError(
+                f"encoder is a {type(encoder).__name__}",
+                where="encoder",
+                fix="give a function of a list of texts, a folder or hub name, or package.module:attribute",
+            )
         return encoder, least, getattr(encoder, "name", type(encoder).__name__)
     name = str(encoder or ENCODER)
     return _shared_encoder(name), least, name

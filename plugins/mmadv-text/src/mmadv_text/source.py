@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from mmadv import Examples
 from mmadv.errors import AssetError, InputError, nearest
 from mmadv_text.space import checked
 from mmadv_text.texts import Text
+
+WHOLE = re.compile(r"-?[0-9]{1,9}(?:\.0+)?")
+"""A class number, as a table may spell it that has had gaps: 1.0."""
+SHARE = re.compile(r"[-+]?[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
 class TextSource:
@@ -28,7 +33,7 @@ class TextSource:
 
     Raises:
         AssetError: no such file.
-        InputError: a missing column, a label that is none of the classes, a broken line.
+        InputError: a missing column, a text that is none, a label that is none of the classes, a broken line.
     """
 
     def __init__(
@@ -42,20 +47,32 @@ class TextSource:
                     raise InputError(
                         f"there is no column {column!r}", where=f"{file}:{number}", fix=nearest(column, row)
                     )
-        self._texts: list[Text] = [
-            str(row[text]) if pair is None else (str(row[pair]), str(row[text])) for _, row in rows
-        ]
+                # JSON holds lists and numbers too, whose spelling in Python is nobody's text.
+                if not isinstance(row[column], (str, int, float) if column == label else str):
+                    raise InputError(
+                        f"a {type(row[column]).__name__} stands in column {column!r}",
+                        where=f"{file}:{number}",
+                        fix="write a class's number or name" if column == label else "write a string",
+                    )
+        self._texts: list[Text] = [row[text] if pair is None else (row[pair], row[text]) for _, row in rows]
         given = [str(row[label]).strip() for _, row in rows]
-        numbers = classes is None and all(name.lstrip("-").isdigit() for name in given)
+        numbers = classes is None and all(map(WHOLE.fullmatch, given))
         self.labels: Sequence[str] | None = None if numbers else list(classes or sorted(set(given)))
         known = {name: at for at, name in enumerate(self.labels or ())}
         self._y = []
         for (number, _), name in zip(rows, given, strict=True):
-            if not numbers and name not in known and not (name.isdigit() and int(name) < len(known)):
+            at = int(float(name)) if WHOLE.fullmatch(name) else -1
+            if classes is None and SHARE.fullmatch(name) and not WHOLE.fullmatch(name):
+                raise InputError(
+                    f"the label {name!r} lies between classes",
+                    where=f"{file}:{number}",
+                    fix="write whole numbers, or names",
+                )
+            if not numbers and name not in known and not 0 <= at < len(known):
                 raise InputError(
                     f"the label {name!r} is none of the classes", where=f"{file}:{number}", fix=nearest(name, known)
                 )
-            self._y.append(int(name) if numbers else known.get(name, int(name) if name.isdigit() else 0))
+            self._y.append(known.get(name, at))
         self._keys = [f"{file.name}:{number}" for number, _ in rows]
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from mmadv.errors import InputError, ParameterError
 from mmadv.noise import mixed
 from mmadv.rows import shared
 from mmadv_text.candidates import Candidate, Source
-from mmadv_text.constraints import Editable, Similarity, distances
+from mmadv_text.constraints import Editable, Similarity, distances, edited
 from mmadv_text.texts import UNKNOWN, Lattice, Moved, Text, Texts
 
 OFFSET = -UNKNOWN
@@ -131,7 +132,8 @@ class TextSpace:
         words: how many words may be replaced, at most.
         editable: which words may be replaced at all.
         similarity: how near the meaning must stay to the original's.
-        edits: how many characters may change, at most: the Levenshtein distances of the replaced words, added up.
+        edits: how many characters may change, at most: the Levenshtein distances of the replaced words, and of repaired
+            articles, added up.
         articles: repair a/an before a replacement, which counts as no word of its own.
 
     Raises:
@@ -160,6 +162,16 @@ class TextSpace:
         for name, value in (("words", self.words), ("edits", self.edits)):
             if value is not None and (not isinstance(value, int) or value < 0):
                 raise ParameterError(f"{name} is {value!r}", where=name, fix="give a whole number of at least 0")
+
+    def fingerprint(self) -> str:
+        """A digest of all that decides what is feasible: limits, candidates, and what similarity is measured by."""
+        parts = [
+            f"{self.eps}, {self.words}, {self.edits}, {self.articles}",
+            self.editable.fingerprint(),
+            self.candidates.fingerprint(),
+            "" if self.similarity is None else self.similarity.fingerprint(),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def around(self, x: Texts) -> TextRegion:
         """The region around texts.
@@ -194,6 +206,13 @@ class TextSpace:
     def _lattices(self, plain: Sequence[Lattice]) -> list[Lattice]:
         texts = [one.words for one in plain]
         offered = self.candidates(texts) if texts else []
+        if not isinstance(offered, Sequence) or len(offered) != len(texts):
+            found = f"{len(offered)} texts" if isinstance(offered, Sequence) else f"a {type(offered).__name__}"
+            raise InputError(
+                f"{getattr(self.candidates, 'name', 'the source')} gave {found} where it was asked about {len(texts)} texts",
+                where="candidates",
+                fix="give one list for each text",
+            )
         return [
             self._lattice(one, options, open_)
             for one, options, open_ in zip(plain, offered, self.editable.of(texts), strict=True)
@@ -208,7 +227,9 @@ class TextSpace:
             )
         slots, kept = [], []
         for number, (word, own, open_) in enumerate(zip(plain.words.words, options, editable, strict=True)):
-            found = {one.text: one for one in own if one.text and one.text != word} if open_ and own else None
+            if not open_:
+                continue
+            found = {one.text: one for one in own if one.text and one.text != word and self.editable.admits(one.text)}
             if found:
                 slots.append(number)
                 kept.append(tuple(found.values()))
@@ -219,12 +240,10 @@ class TextSpace:
 
     def measures(self, x: Texts, adv: Texts) -> dict[str, Tensor]:
         """Words replaced, characters edited and, where a threshold is set, similarity to the original and the threshold."""
-        from rapidfuzz.distance import Levenshtein
-
         changes = [adv.changes(row) for row in range(len(adv))]
         words = [sum(change.source != "article" for change in one) for one in changes]
-        edited = [sum(Levenshtein.distance(change.original, change.replacement) for change in one) for one in changes]
-        found = {"words": torch.tensor(words).float(), "edits": torch.tensor(edited).float()}
+        edits = [edited(one) for one in changes]
+        found = {"words": torch.tensor(words).float(), "edits": torch.tensor(edits).float()}
         if self.similarity is not None:
             found["similarity"] = self.similarity.of(list(zip(x.texts(), adv.texts(), strict=True)))
             found["similarity threshold"] = torch.full((len(adv),), self.similarity.least)
@@ -287,4 +306,5 @@ def _choice(lattice: Lattice, other: Lattice, chosen: dict[int, int]) -> dict[in
         if option < 0 or other.options[slot][option - 1].text not in texts:
             return None
         found[lattice.slots.index(word)] = 1 + texts.index(other.options[slot][option - 1].text)
-    return found
+    # One space may repair articles, and another not.
+    return found if lattice.text(found) == other.text(chosen) else None

@@ -18,16 +18,12 @@ from torch import Tensor, nn
 from mmadv import Access, CallableTarget, ModuleTarget, Output, TargetClaim
 from mmadv.errors import TargetError
 from mmadv.target import refuse_pickles
-from mmadv_text.encoder import quiet
+from mmadv_text.encoder import CutWarning, quiet
 from mmadv_text.texts import Text, Texts
 from mmadv_text.words import WORD
 
 PASS = 400
 """What a forward pass is taken to cost by itself, in tokens: more makes fewer, fuller batches with more padding."""
-
-
-class CutWarning(UserWarning):
-    """Texts longer than the victim reads."""
 
 
 class Tokens(NamedTuple):
@@ -37,7 +33,7 @@ class Tokens(NamedTuple):
         ids: of the tokens.
         spans: (start, end) of each in the attacked text, in characters; (0, 0) for what is not of it.
         segments: for a pair, which part each token is of.
-        cut: characters of the attacked text that the victim doesn't see.
+        cut: characters of the text, or of both parts of a pair, that the victim doesn't see.
     """
 
     ids: list[int]
@@ -133,11 +129,16 @@ class PretrainedTokenizer:
         for at, (ids, offsets) in enumerate(zip(answer["input_ids"], answer["offset_mapping"], strict=True)):
             sequence = answer.sequence_ids(at)
             spans = [span if part == of else (0, 0) for span, of in zip(offsets, sequence, strict=True)]
-            text = given[part][at]
-            end = max((stop for _, stop in spans), default=0)
-            cut_off = len(text.rstrip()) - end if self.limit is not None and len(ids) >= self.limit else 0
             segments = answer["token_type_ids"][at] if "token_type_ids" in answer else None
-            found.append(Tokens(ids, spans, segments, max(cut_off, 0)))
+            unseen = 0
+            if answer.encodings[at].overflowing:
+                for number, texts_of in enumerate(given):  # from either end, as the tokenizer has it
+                    seen = [
+                        span for span, of in zip(offsets, sequence, strict=True) if of == number and span[1] > span[0]
+                    ]
+                    read = seen[-1][1] - seen[0][0] if seen else 0
+                    unseen += max(len(texts_of[at].strip()) - read, 0)
+            found.append(Tokens(ids, spans, segments, unseen))
         return found
 
 
@@ -175,13 +176,35 @@ class StringsTarget(CallableTarget):
         texts = x.strings(self.unknown)
         if not texts and self._blank is not None:
             return self._blank
-        answer = torch.as_tensor(self.function(texts))
+        answer = self._numbers(self.function(texts))
         if self.output is not Output.LABEL and not answer.is_floating_point():
             answer = answer.float()
-        if self.output is Output.PROBABILITIES and answer.dim() == 2:
-            _refuse_improbable(answer, self.name)
+        _refuse_improbable(answer, self.output, self.name)
         self._blank = answer[:0]
         return answer
+
+    def _numbers(self, answer: Any) -> Tensor:
+        """What the function answered, as a tensor.
+
+        Raises:
+            TargetError: it is none.
+        """
+        try:
+            found = torch.as_tensor(answer)
+        except (TypeError, ValueError, RuntimeError) as error:
+            first = f" of {type(answer[0]).__name__}" if isinstance(answer, (list, tuple)) and answer else ""
+            raise TargetError(
+                f"the victim's answer, a {type(answer).__name__}{first}, can't be read as numbers: {error}",
+                where=self.name,
+                fix="return one row of class scores for each text, equally many in each, or one class number with output='label'",
+            ) from error
+        if self.output is Output.LABEL and found.is_floating_point() and bool((found != found.round()).any()):
+            raise TargetError(
+                "the victim's labels are no whole numbers",
+                where=self.name,
+                fix="return class numbers, or scores and declare what they mean, as in output='probabilities'",
+            )
+        return found
 
 
 def partition(lengths: Sequence[int], tokens: int) -> list[int]:
@@ -217,14 +240,24 @@ def partition(lengths: Sequence[int], tokens: int) -> list[int]:
     return sizes[::-1]
 
 
-def _refuse_improbable(answer: Tensor, name: str) -> None:
-    off = ((answer.sum(1) - 1).abs() > 1e-3) | (answer < -1e-6).any(1)
+def _refuse_improbable(answer: Tensor, output: Output, name: str) -> None:
+    """See that answers (B, L) which are declared to be probabilities, or their logarithms, are.
+
+    Raises:
+        TargetError: a row doesn't sum to 1, as far as its dtype can tell.
+    """
+    if output not in (Output.PROBABILITIES, Output.LOG_PROBABILITIES) or answer.dim() != 2:
+        return
+    rounding = torch.finfo(answer.dtype).eps if answer.is_floating_point() else 0.0
+    found = answer.detach().float()
+    found = found if output is Output.PROBABILITIES else found.exp()
+    off = ((found.sum(1) - 1).abs() > max(1e-3, rounding)) | (found < -1e-6).any(1)
     if bool(off.any()):
         row = int(off.nonzero()[0, 0])
         raise TargetError(
-            f"the victim's probabilities sum to {float(answer[row].sum()):.6g} in row {row}",
+            f"the victim's {output.value.replace('_', ' ')} sum to {float(found[row].sum()):.6g} in row {row}",
             where=name,
-            fix="return probabilities that sum to 1, or declare output='logits'",
+            fix=f"return {output.value.replace('_', ' ')} that sum to 1, or declare output='logits'",
         )
 
 
@@ -302,10 +335,11 @@ class TokensTarget(ModuleTarget):
         cut = [row for row, one in enumerate(found) if one.cut]
         if cut and not self._told:
             self._told = True
-            text = texts[cut[0]] if isinstance(texts[cut[0]], str) else texts[cut[0]][1]
+            one, text = found[cut[0]], texts[cut[0]]
             warnings.warn(
-                f"{self.name} reads {len(found[cut[0]].ids)} tokens at most: {len(cut)} of {len(texts)} texts are cut off, row {cut[0]} "
-                f"after {len(text) - found[cut[0]].cut} of {len(text)} characters; what comes later is not seen, and changing it can't fool",
+                f"{self.name} reads {len(one.ids)} tokens at most: {len(cut)} of {len(texts)} texts are cut off, row {cut[0]} by "
+                f"{one.cut} of {len(text if isinstance(text, str) else ''.join(text))} characters; what is left out is not seen, and "
+                "changing it can't fool",
                 CutWarning,
                 stacklevel=2,
             )
@@ -362,25 +396,56 @@ class TokensTarget(ModuleTarget):
                 parts.append(self.ask(inputs))
             order.append(batch)
         answer = torch.cat(parts)
+        _refuse_improbable(answer, self.output, self.name)
         self._blank = answer[:0].detach()
         back = torch.tensor([row for batch in order for row in batch], device=answer.device).argsort()
         return answer[back], leaves, order
 
     @contextmanager
     def _opened(self, leaves: list[Tensor]) -> Iterator[None]:
-        """While open, the embeddings of a pass are leaves of the graph, and are noted."""
-        assert self.embedding is not None
+        """While open, the embeddings of one pass are a leaf of the graph, and are noted.
 
-        def cut(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-            leaf = output.detach().requires_grad_()
-            leaves.append(leaf)
-            return leaf
+        Where a decoder reads the same tokens one place later, as in BART and T5, it gets them from the same leaf, so that
+        gradients tell of all that a word does.
 
-        handle = self.embedding.register_forward_hook(cut)
+        Raises:
+            TargetError: the embedding is not asked, or about different tokens too.
+        """
+        first: list[Tensor] = []
+
+        def cut(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor:
+            ids = next(iter((*given, *named.values())))
+            if not first:
+                leaves.append(output.detach().requires_grad_())
+                first.append(ids)
+                return leaves[-1]
+            if ids.shape == first[0].shape and torch.equal(ids[:, 1:], first[0][:, :-1]):
+                return torch.cat([output[:, :1].detach(), leaves[-1][:, :-1]], 1)
+            raise self._unclear("is asked twice in one pass, about different tokens")
+
+        handles = [table.register_forward_hook(cut, with_kwargs=True) for table in self._tables()]
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
+        if not first:
+            raise self._unclear("is not asked in a pass")
+
+    def _tables(self) -> list[nn.Module]:
+        """The embedding, and those that share its weights, one of which the module may ask in its place."""
+        assert self.embedding is not None
+        weight = getattr(self.embedding, "weight", None)
+        tied = [part for part in self.module.modules() if isinstance(part, nn.Embedding) and part.weight is weight]
+        return list({id(part): part for part in [self.embedding, *tied]}.values())
+
+    def _unclear(self, what: str) -> TargetError:
+        return TargetError(
+            f"the embedding {type(self.embedding).__name__} {what}, so that no gradient can be taken of the words",
+            where=self.name,
+            fix="wrap the model in mmadv_text.target.TokensTarget with embedding= the module that reads the token ids, or use "
+            "access='score' and an attack without gradients",
+        )
 
     def traced(self, x: Texts) -> tuple[Tensor, list[Tensor], Callable[[Sequence[Tensor]], Tensor]]:
         """The answer, the embeddings it came from, and what makes of their gradients the first-order value of every substitution."""
@@ -446,13 +511,15 @@ class TokensTarget(ModuleTarget):
     def _embedded(self, words: Sequence[str]) -> Tensor:
         """(V, D) each word's embedding, the mean over its tokens where it stands alone."""
         assert self.embedding is not None
-        weight = dict(self.embedding.named_parameters())["weight"].detach()
         found = self.tokenizer([f" {word}" if not isinstance(self.tokenizer, Vocabulary) else word for word in words])
-        rows = []
-        for one in found:
-            own = [number for number, (start, stop) in zip(one.ids, one.spans, strict=True) if stop > start]
-            rows.append(weight[torch.tensor(own or one.ids, device=weight.device)].float().mean(0))
-        return torch.stack(rows) if rows else weight[:0].float()
+        seen = [
+            [number for number, (start, stop) in zip(one.ids, one.spans, strict=True) if stop > start] or one.ids
+            for one in found
+        ]
+        place = {number: at for at, number in enumerate(sorted({number for own in seen for number in own}))}
+        with torch.no_grad():  # asked as the module asks, which may scale what its weights say
+            table = self.embedding(torch.tensor([list(place)], dtype=torch.int64, device=self.device))[0].float()
+        return torch.stack([table[[place[number] for number in own]].mean(0) for own in seen]) if seen else table
 
 
 class TransformersTarget(TokensTarget):

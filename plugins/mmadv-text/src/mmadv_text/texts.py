@@ -50,7 +50,7 @@ class Lattice:
         slots: numbers of the words that may be replaced.
         options: for each slot, what by.
         pair: the first part of a pair, which stays as it is.
-        articles: repair a/an before a replacement.
+        articles: repair a/an before a replacement, unless it is replaced itself.
 
     Example:
         >>> lattice = Lattice(Words.of("a good film"), (1,), ((Candidate("fine", "table"),),))
@@ -67,22 +67,16 @@ class Lattice:
     @cached_property
     def _articles(self) -> dict[int, str]:
         """The a or an before the word of a slot, where there is one to repair."""
-        words, pieces = self.words.words, self.words.pieces
-        return {
-            number: words[slot - 1]
-            for number, slot in enumerate(self.slots)
-            if self.articles
-            and slot
-            and words[slot - 1].lower() in ("a", "an")
-            and pieces[2 * slot].isspace()
-            and slot - 1 not in self.slots
-        }
+        if not self.articles:
+            return {}
+        from mmadv_text.language import is_article
 
-    def _replace(self, pieces: list[str], slot: int, option: int) -> None:
-        place = 2 * self.slots[slot] + 1
-        pieces[place] = word = self.options[slot][option - 1].text
-        if slot in self._articles:
-            pieces[place - 2] = self._article(slot, word)
+        words = self.words
+        return {
+            number: words.words[slot - 1]
+            for number, slot in enumerate(self.slots)
+            if slot and is_article(words, slot - 1)
+        }
 
     def text(self, choice: dict[int, int], unknown: str = "[UNK]") -> str:
         """The text with the chosen options.
@@ -103,14 +97,15 @@ class Lattice:
 
     def rendered(self, choice: Iterable[tuple[int, int]], unknown: str) -> str:
         """`text` of (slot, option) pairs, the slots ascending."""
-        text, spans, slots, at = self.words.text, self.words.spans, self.slots, 0
+        text, spans, slots, at, last = self.words.text, self.words.spans, self.slots, 0, -1
         found = []
         for slot, option in choice:
-            start, end = spans[slots[slot]]
+            before, last = last, slots[slot]
+            start, end = spans[last]
             if option > 0:
                 word = self.options[slot][option - 1].text
-                if slot in self._articles:
-                    own, after = spans[slots[slot] - 1]
+                if slot in self._articles and before != last - 1:
+                    own, after = spans[last - 1]
                     found += [text[at:own], self._article(slot, word)]
                     at = after
             elif option == DELETED:
@@ -129,28 +124,39 @@ class Lattice:
     def _article(self, slot: int, word: str) -> str:
         from mmadv_text.language import article
 
-        return article(self._articles[slot], word)
+        own, follows = self._articles[slot], self.words.words[self.slots[slot]]
+        if len(follows) < 2 or not follows.isupper():
+            return article(own, word)
+        form = article(own, word.lower())  # shouted, not spelt out
+        return form.upper() if own.isupper() else form
+
+    def _repaired(self, choice: dict[int, int]) -> dict[int, str]:
+        """The articles that the chosen options change, by the number of the word."""
+        words, taken = self.words.words, {self.slots[slot] for slot in choice}
+        forms = {
+            self.slots[slot] - 1: self._article(slot, self.options[slot][option - 1].text)
+            for slot, option in choice.items()
+            if option > 0 and slot in self._articles and self.slots[slot] - 1 not in taken
+        }
+        return {word: form for word, form in forms.items() if form != words[word]}
 
     def places(self, choice: dict[int, int]) -> list[tuple[int, int]]:
         """(start, end) of the word in each slot, in characters of the text with the chosen options."""
         pieces = list(self.words.pieces)
-        for slot, option in choice.items():
-            self._replace(pieces, slot, option)
+        chosen = {self.slots[slot]: self.options[slot][option - 1].text for slot, option in choice.items()}
+        for word, form in {**chosen, **self._repaired(choice)}.items():
+            pieces[2 * word + 1] = form
         ends = list(itertools.accumulate(map(len, pieces)))
         return [(ends[2 * slot], ends[2 * slot + 1]) for slot in self.slots]
 
     def changes(self, choice: dict[int, int]) -> list[Change]:
         """Every place where the text with the chosen options differs from the original, in order."""
-        found = []
+        words = self.words.words
+        found = [Change(word, words[word], form, "article") for word, form in self._repaired(choice).items()]
         for slot, option in choice.items():
-            if option <= 0:
-                continue
-            one, word = self.options[slot][option - 1], self.slots[slot]
-            found.append(Change(word, self.words.words[word], one.text, one.source, one.sense))
-            pieces = list(self.words.pieces)
-            self._replace(pieces, slot, option)
-            if pieces[2 * word - 1] != self.words.pieces[2 * word - 1]:
-                found.append(Change(word - 1, self.words.words[word - 1], pieces[2 * word - 1], "article"))
+            if option > 0:
+                one, word = self.options[slot][option - 1], self.slots[slot]
+                found.append(Change(word, words[word], one.text, one.source, one.sense))
         return sorted(found, key=lambda change: change.word)
 
 

@@ -10,12 +10,15 @@ import regex
 
 WORD = regex.compile(
     r"""
-    \p{L}[\p{L}\p{M}]*(?:['’\-][\p{L}\p{M}]+)*['’]?(?<=[\p{L}\p{M}]|s['’])   # don't, well-made, actors'
+    \p{L}[\p{L}\p{M}\p{N}]*(?:['’\-][\p{L}\p{M}\p{N}]+)*['’]?(?<=[\p{L}\p{M}\p{N}]|s['’])   # don't, well-made
   | \p{N}[\p{L}\p{N}.,:]*(?<=[\p{L}\p{N}])                                   # 3, 1,000.5, 1990s
     """,
     regex.VERBOSE,
 )
-"""Letters with their combining marks, joined by apostrophes and hyphens; or what starts with a digit."""
+"""Letters with their combining marks and digits, joined by apostrophes and hyphens; or what starts with a digit."""
+
+NUMBER = regex.compile(r"\p{N}")
+"""A digit, or another character that is a number."""
 
 
 @dataclass(frozen=True)

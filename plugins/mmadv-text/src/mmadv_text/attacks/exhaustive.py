@@ -57,10 +57,9 @@ class Exhaustive(Attack):
                     f"{name} is {getattr(self, name)!r}", where=name, fix="give a whole number of at least 1"
                 )
         for row, (lattice, limit) in enumerate(zip(oracle.region.x.book, oracle.region.limit.tolist(), strict=True)):
-            size = volume(lattice, limit)
-            if size > self.most:
+            if volume(lattice, limit, self.most) > self.most:
                 raise ParameterError(
-                    f"the lattice has {size:,} points, and at most {self.most:,} are searched",
+                    f"the lattice has more than {self.most:,} points, which is as many as are searched",
                     where=f"x, row {row}",
                     fix="allow fewer words (words=2, a smaller eps) or fewer candidates, give most=, or use text.beam",
                 )
@@ -90,20 +89,24 @@ class Exhaustive(Attack):
         return State(state.number, state.cursor + valid.sum(1), state.points)
 
 
-def volume(lattice: Lattice, limit: int) -> int:
-    """How many points a lattice has with 1 to `limit` words replaced.
+def volume(lattice: Lattice, limit: int, most: int) -> int:
+    """How many points a lattice has with 1 to `limit` words replaced; where there are more than `most`, some number above it.
 
     Example:
         >>> from mmadv_text.candidates import Candidate
         >>> from mmadv_text.words import Words
         >>> pair = (Candidate("x", ""), Candidate("y", ""))
-        >>> volume(Lattice(Words.of("a b"), (0, 1), (pair, pair)), 1), volume(Lattice(Words.of("a b"), (0, 1), (pair, pair)), 2)
+        >>> lattice = Lattice(Words.of("a b"), (0, 1), (pair, pair))
+        >>> volume(lattice, 1, most=99), volume(lattice, 2, most=99)
         (4, 8)
     """
-    counts = [1] + [0] * limit  # the elementary symmetric polynomials of the numbers of options
+    counts = [1]  # the elementary symmetric polynomials of the numbers of options
     for options in lattice.options:
-        for words in range(limit, 0, -1):
+        counts += [0] * (len(counts) <= limit)
+        for words in range(len(counts) - 1, 0, -1):
             counts[words] += counts[words - 1] * len(options)
+        if sum(counts[1:]) > most:  # each slot adds to it: no later one takes any away
+            break
     return sum(counts[1:])
 
 

@@ -102,28 +102,59 @@ def accepted(state: Any, moves: Moves, loss: Tensor, index: Tensor, found: Tenso
 
 
 def weighted_saliency(oracle: Oracle, loss: Tensor) -> tuple[Tensor, Tensor]:
-    """PWWS' H = softmax(saliency) · gain of each slot, and the option that gains most, (A, S) each.
+    """How each slot ranks by PWWS' H = softmax(saliency) · gain, and the option that gains most, (A, S) each.
 
-    Probabilities are taken of the wrong side, 1 − P(y), whose differences don't vanish when the victim is sure.
+    Probabilities are taken of the wrong side, 1 − P(y), and gains in the log domain, where they don't vanish when the victim
+    is sure (law 5). What still is equal ranks by the loss itself.
 
     Args:
         oracle: of the rows.
         loss: (A,) of the original.
+
+    Returns:
+        The larger the earlier, −inf for slots that stay; and the options.
     """
     region = oracle.region
     open_ = region.size > 1
-    wrong = torch.sigmoid(loss.double()).unsqueeze(1)
-    saliency = (torch.sigmoid(probed(oracle, UNKNOWN).double()) - wrong).masked_fill(~open_, float("-inf"))
+    clean = loss.double().unsqueeze(1)
+    saliency = torch.sigmoid(probed(oracle, UNKNOWN).double()) - torch.sigmoid(clean)
+    weight = torch.log_softmax(saliency.masked_fill(~open_, float("-inf")).clamp_min(-1e9), 1)
     zero = torch.zeros_like(region.x.choice).unsqueeze(1)
     moves = Moves.around(region, zero, (open_ & ~oracle.ledger.done.unsqueeze(1)).unsqueeze(1))
-    gain = torch.sigmoid(ask(oracle, moves).double()) - wrong
-    by_option = torch.full((*open_.shape, region.options), float("-inf"), dtype=gain.dtype, device=gain.device)
+    replaced = ask(oracle, moves).double()
+    by_option = torch.full((*open_.shape, region.options), float("-inf"), dtype=clean.dtype, device=clean.device)
     place = (moves.slot * region.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
-    by_option = by_option.flatten(1).scatter(1, place, gain).reshape(by_option.shape)
+    by_option = by_option.flatten(1).scatter(1, place, replaced).reshape(by_option.shape)
     by_option[..., 0] = float("-inf")
-    top, option = by_option.max(2)
-    weight = torch.softmax(saliency.clamp_min(-1e9), 1)
-    return (weight * top).masked_fill(~open_, float("-inf")), option
+    top, option = by_option.max(2)  # of one word, the largest loss is the largest gain
+    sign = (top - clean).sign()
+    size = torch.where(sign == 0, 0.0, sign * (weight + _log_difference(top, clean)))
+    return _ranked(sign, size, top).masked_fill(~open_, float("-inf")), option
+
+
+def _log_difference(one: Tensor, other: Tensor) -> Tensor:
+    """log |σ(a) − σ(b)|, where either may have underflowed.
+
+    Example:
+        >>> _log_difference(torch.tensor([-2000.0, 1.0]), torch.tensor([-3000.0, 0.0]))
+        tensor([-2.0000e+03, -1.4651e+00])
+    """
+    high, low = torch.maximum(one, other), torch.minimum(one, other)
+    sigmoid = torch.nn.functional.logsigmoid
+    return sigmoid(high) + sigmoid(-low) + torch.log(-torch.expm1(low - high))
+
+
+def _ranked(*keys: Tensor) -> Tensor:
+    """(A, S) how columns rank by the first key, where that is equal by the second, and so on: larger for larger keys.
+
+    Example:
+        >>> _ranked(torch.tensor([[1.0, 2.0, 1.0]]), torch.tensor([[5.0, 0.0, 6.0]])).argsort(dim=1, descending=True)
+        tensor([[1, 2, 0]])
+    """
+    order = torch.arange(keys[0].shape[1], device=keys[0].device).expand(keys[0].shape)
+    for key in reversed(keys):
+        order = order.gather(1, key.gather(1, order).argsort(dim=1, descending=True, stable=True))
+    return -order.argsort(dim=1).to(keys[0].dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,11 @@
     replace w_i by w_i* one after the other in descending order of H, until the victim is wrong
 
 The order and the substitutes are set once, on the original; TextAttack's version searches each word's substitutes again
-along the way, which is `text.greedy` with `ranking="pwws"` here. The paper's swap of named entities needs a table of
-entities by class and is left to a candidate source.
+along the way, which is `text.greedy` with `ranking="pwws"` here.
+
+This departs from the paper in one thing: the paper swaps a named entity for the one of its kind that the other class has most
+often. Here names stay, as everything does that changes what a text says; `entities=True` and a candidate source that knows
+entities by class (`candidates=Table(…)`) bring the swap back.
 """
 
 from __future__ import annotations

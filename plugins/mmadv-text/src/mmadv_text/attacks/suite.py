@@ -128,7 +128,7 @@ class Suite(Attack):
         region = oracle.region
         small = torch.tensor(
             [
-                volume(region.x.book[number], limit) <= SMALL
+                volume(region.x.book[number], limit, SMALL) <= SMALL
                 for number, limit in zip(region.x.number.tolist(), region.limit.tolist(), strict=True)
             ],
             dtype=torch.bool,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from mmadv.errors import ParameterError
 from mmadv_text import language
 from mmadv_text.candidates import Candidate
+from mmadv_text.encoder import digest
 from mmadv_text.words import Words
 
 if TYPE_CHECKING:
@@ -70,26 +70,24 @@ class MaskedLM:
                 self._whole[number] = text
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         checks = language.fingerprint() if self.checks else "unchecked"
         return (
-            f"{self.name} 1: {type(self.model).__qualname__} {digest.hexdigest()[:16]}, k {self.k}, "
+            f"{self.name} 1: {type(self.model).__qualname__} {digest(self.model)[:16]}, k {self.k}, "
             f"least {self.least_probability}, {checks}"
         )
 
     def __call__(self, texts: Sequence[Words]) -> list[list[list[Candidate]]]:
         found: list[list[list[Candidate]]] = [[[] for _ in text.words] for text in texts]
         gaps: list[tuple[int, int, str]] = []
-        masked: list[str] = []
+        masked: list[tuple[str, int]] = []
+        mask = self.tokenizer.mask_token
         for number, text in enumerate(texts):
             tags = language.content_tags(text) if self.checks else ("-",) * len(text.words)
             for place, tag in enumerate(tags):
                 if tag:
                     gaps.append((number, place, tag))
-                    masked.append(text.replaced({place: self.tokenizer.mask_token}))
+                    # A text may hold the mask's own word; the gap comes after those before it.
+                    masked.append((text.replaced({place: mask}), text.text[: text.spans[place][0]].count(mask)))
         for index, likely in self._filled(masked).items():
             number, place, tag = gaps[index]
             words = texts[number].words
@@ -114,8 +112,12 @@ class MaskedLM:
         return None if opposite or not language.fits(words, place, tag, form) else form
 
     @torch.no_grad()
-    def _filled(self, masked: list[str]) -> dict[int, list[str]]:
-        """The most likely whole words of each text's gap, most likely first; none where the gap was cut off."""
+    def _filled(self, masked: list[tuple[str, int]]) -> dict[int, list[str]]:
+        """The most likely whole words of each text's gap, most likely first.
+
+        Args:
+            masked: texts, and how many masks stand before the gap.
+        """
         if not masked:
             return {}
         mask = self.tokenizer.mask_token_id
@@ -123,7 +125,13 @@ class MaskedLM:
             self.tokenizer.model_max_length,
             getattr(getattr(self.model, "config", None), "max_position_embeddings", None) or 1 << 30,
         )
-        rows = [self._around(row, mask, limit) for row in self.tokenizer(masked)["input_ids"]]
+        ids = self.tokenizer([text for text, _ in masked])["input_ids"]
+        masks = [[at for at, number in enumerate(row) if number == mask] for row in ids]
+        cut = [
+            self._around(row, standing[before], limit)
+            for row, standing, (_, before) in zip(ids, masks, masked, strict=True)
+        ]
+        rows, gaps = [row for row, _ in cut], [gap for _, gap in cut]
         whole = torch.tensor(sorted(self._whole))
         device = next(self.model.parameters()).device
         modes = [module.training for module in self.model.modules()]
@@ -138,10 +146,11 @@ class MaskedLM:
                 size = max(TOKENS // length, 1)
                 for start in range(0, len(numbers), size):
                     some = numbers[start : start + size]
-                    ids = torch.tensor([rows[number] for number in some], device=device)
-                    logits: Tensor = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-                    gap = (ids == mask).int().argmax(1)
-                    probability = logits[range(len(some)), gap].float().softmax(1).cpu()[:, whole]
+                    given = torch.tensor([rows[number] for number in some], device=device)
+                    logits: Tensor = self.model(input_ids=given, attention_mask=torch.ones_like(given)).logits
+                    probability = (
+                        logits[range(len(some)), [gaps[number] for number in some]].float().softmax(1).cpu()[:, whole]
+                    )
                     order = probability.argsort(dim=1, descending=True, stable=True)[:, : self.k]
                     for number, values, places in zip(some, probability.gather(1, order), order, strict=True):
                         answers[number] = [
@@ -155,10 +164,10 @@ class MaskedLM:
         return dict(sorted(answers.items()))
 
     @staticmethod
-    def _around(row: list[int], mask: int, limit: int) -> list[int]:
-        """A row cut to the model's length, with its first and last token and the mask's surroundings."""
+    def _around(row: list[int], gap: int, limit: int) -> tuple[list[int], int]:
+        """A row cut to the model's length, with its first and last token and the gap's surroundings, and where the gap is."""
         if len(row) <= limit:
-            return row
+            return row, gap
         inside = limit - 2
-        start = min(max(row.index(mask) - inside // 2, 1), len(row) - 1 - inside)
-        return [row[0], *row[start : start + inside], row[-1]]
+        start = min(max(gap - inside // 2, 1), len(row) - 1 - inside)
+        return [row[0], *row[start : start + inside], row[-1]], gap - start + 1

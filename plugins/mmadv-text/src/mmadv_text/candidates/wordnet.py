@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mmadv.errors import ParameterError
 from mmadv_text import language
 from mmadv_text.candidates import Candidate
+from mmadv_text.encoder import identity
 from mmadv_text.words import Words
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ class WordNet:
 
     Only content words have any: nouns, verbs, adjectives and adverbs by their tag, but no names, numbers,
     auxiliaries or negations. Of WordNet, only synsets of that part of speech count. A lemma is given in the form of
-    the word that it replaces (went: travelled) and in its case. Left out are raw forms (`Dr.`), opposites, and what
-    a tagger doesn't read as the same part of speech in the word's place.
+    the word that it replaces (went: travelled) and in its case. Left out are raw forms (`Dr.`), negations, opposites, what
+    WordNet marks as a slur, an insult, obscene or archaic, and what a tagger doesn't read as the same part of speech in
+    the word's place.
 
     Args:
         senses: `context` for the sense that the text suggests (see `language.sense`), `all` for every sense.
@@ -54,13 +56,8 @@ class WordNet:
             raise ParameterError(f"limit is {self.limit}", where="WordNet", fix="give at least 1, or leave it out")
 
     def fingerprint(self) -> str:
-        encoder = self.encoder
-        known = None if encoder is None else getattr(encoder, "fingerprint", None)
-        given = known() if callable(known) else getattr(encoder, "__qualname__", type(encoder).__qualname__)
-        return (
-            f"{self.name} 1: senses {self.senses}, limit {self.limit}, encoder {None if encoder is None else given}, "
-            + language.fingerprint()
-        )
+        encoder = None if self.encoder is None else identity(self.encoder)
+        return f"{self.name} 2: senses {self.senses}, limit {self.limit}, encoder {encoder}, {language.fingerprint()}"
 
     def __call__(self, texts: Sequence[Words]) -> list[list[list[Candidate]]]:
         if len(self._texts) > REMEMBERED:
@@ -123,9 +120,9 @@ def _replacements(synset: Synset, word: str, tag: str) -> tuple[tuple[str, str],
     found = []
     for lemma in synset.lemmas():
         text = lemma.name().replace("_", " ")
-        if text in bases or text in language.FUNCTION or not _usable(text, tag):
+        if text in bases or text in language.FUNCTION or language.negates(text) or not _usable(text, tag):
             continue
-        if any(language.opposed(base, text, language.POS[tag]) for base in bases):
+        if language.unfit(lemma) or any(language.opposed(base, text, language.POS[tag]) for base in bases):
             continue
         found.append((-lemma.count(), text, lemma.syntactic_marker() or ""))
     return tuple((text, marker) for _, text, marker in sorted(found))
