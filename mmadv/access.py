@@ -35,12 +35,14 @@ class Access(IntEnum):
 
 
 class Output(StrEnum):
-    """What a classifier returns: declared by the user, never guessed."""
+    """What a victim returns: declared by the user, never guessed. `values` are numbers that no class is decided by, such as a
+    continuous action."""
 
     LOGITS = "logits"
     LOG_PROBABILITIES = "log_probabilities"
     PROBABILITIES = "probabilities"
     LABEL = "label"
+    VALUES = "values"
 
     @classmethod
     def of(cls, name: str | Output) -> Output:

@@ -108,7 +108,7 @@ def attack(
         space, target.access if access is None else Access.of(access), goal, Budget(steps, queries, gradients)
     )
     problem = make_problem(kind, target, threat, x, y, ids=ids, targets=targets, seed=seed, eot=eot)
-    ledger, counts = run(problem, chosen, early_stop=early_stop, observe=observe)
+    ledger, counts = run(kind, problem, chosen, early_stop=early_stop, observe=observe)
     name = attack if isinstance(attack, str) else type(attack).__name__
     return result_of(kind, problem, ledger, counts, name, nearest=chosen.keeps == "nearest")
 
@@ -133,6 +133,8 @@ def make_problem(
     """
     x = kind.inputs(x)
     length = rows.count(x)
+    if (pose := getattr(kind, "pose", None)) is not None:
+        target, threat = pose(target, threat, x)
     if y is None:
         raise InputError(
             "y is missing",
@@ -157,8 +159,10 @@ def make_problem(
     return Problem(target, threat, x, labels, keys, towards, seed, eot)
 
 
-def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, alarms.Counts]:
-    """Look for chance, solve, and count what alarms are raised from."""
+def run(kind: Modality, problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, alarms.Counts]:
+    """Look for chance, solve, and count what alarms are raised from; a modality whose inputs are played does it itself."""
+    if (played := getattr(kind, "run", None)) is not None and (found := played(problem, attack, **options)) is not None:
+        return found
     random = alarms.randomised(problem.target, problem.x)
     problem.deterministic = not random
     ledger = solve(problem, attack, **options)

@@ -7,8 +7,9 @@ A hit is what anyone recomputing it with argmax would find; the score grows towa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from mmadv import losses
@@ -96,3 +97,35 @@ class Targeted:
     def loss(self, function: Loss, output: Tensor, y: Tensor, towards: Tensor | None) -> Tensor:
         assert towards is not None
         return -function(output, towards)
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What a change is good for shows only later, as in an episode that is being played: the attack itself says what it is after.
+
+    Nothing is ever a hit, and the candidate that ranks highest is kept, the clean input never: by `function`, or by the
+    `merit` that the attack hands to `Oracle.evaluate`.
+
+    Args:
+        function: `(output, y, towards) -> (…,)`, where `towards` may be rows of any kind; the newest is kept if not given.
+
+    Example:
+        >>> Steered(lambda output, y, towards: -output[..., 0])(torch.tensor([[3.0]]), torch.tensor([0]))
+        Verdict(score=tensor([-3.]), hit=tensor([False]))
+    """
+
+    function: Loss | None = None
+
+    name: ClassVar[str] = "steered"
+    needs_target: ClassVar[bool] = False
+    steered: ClassVar[bool] = True
+
+    def __call__(self, output: Tensor, y: Tensor, towards: Any = None) -> Verdict:
+        hit = torch.zeros(y.shape, dtype=torch.bool, device=y.device)
+        return Verdict(hit.float() if self.function is None else self.function(output, y, towards), hit)
+
+    def right(self, output: Tensor, y: Tensor) -> Tensor:
+        return torch.ones(y.shape, dtype=torch.bool, device=y.device)
+
+    def loss(self, function: Loss, output: Tensor, y: Tensor, towards: Any = None) -> Tensor:
+        return function(output, y)

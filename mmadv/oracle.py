@@ -116,6 +116,7 @@ class Oracle:
         grad: bool = False,
         probe: bool = False,
         novel: bool = False,
+        merit: Tensor | None = None,
     ) -> Evaluation:
         """Ask the victim about one or K candidates a row.
 
@@ -123,10 +124,12 @@ class Oracle:
             adv: (A, …) or (A, K, …), never altered afterwards.
             valid: (A, K) bool, which candidates to send; all if not given.
             loss: `(output, label) -> (…,)`, seen from the goal (`Goal.loss`).
-            towards: (A,) classes handed to `loss` as a third argument, the goal left out.
+            towards: (A,) classes, or rows of what else the loss compares with, handed to `loss` as a third argument, the goal
+                left out.
             grad: also give the gradient of `loss`.
             probe: only to learn from the answers: counted like any other, and never kept as an adversarial.
             novel: none of these comes up twice, so that their answers needn't be remembered.
+            merit: (A,) or (A, K) how good the attack holds them to be, for a goal that leaves it to the attack.
 
         Returns:
             An `Evaluation` shaped like the candidates.
@@ -155,7 +158,7 @@ class Oracle:
         else:
             valid = sent = self._affordable(valid, candidates, grad)
             output, losses, gradient = self._ask(adv, valid, loss, towards, grad)
-        return self._judge(adv, candidates, valid, sent, output, losses, gradient, probe)
+        return self._judge(adv, candidates, valid, sent, output, losses, gradient, probe, merit)
 
     def retire(self, mask: Tensor) -> None:
         """End the rows of `mask` (A,): the attack knows that it can't find more for them."""
@@ -361,6 +364,7 @@ class Oracle:
         loss: Tensor | None,
         grad: Tensor | None,
         probe: bool,
+        merit: Tensor | None,
     ) -> Evaluation:
         """Count, verify what would be kept, and keep it."""
         ledger, goal, eot = self.ledger, self.problem.threat.goal, self.problem.eot
@@ -371,14 +375,19 @@ class Oracle:
             finite = torch.isfinite(output).all(-1)
         elif loss is not None:
             finite = torch.isfinite(loss)
-        if self.problem.threat.access is Access.DECISION:
+        values = self.problem.target.output is Output.VALUES
+        if self.problem.threat.access is Access.DECISION and not values:
             output = decision(output)
         y: Any = self.y
         towards: Any = self.towards
         if candidates is not None:
-            y, towards = (None if part is None else part.unsqueeze(1).expand(-1, candidates) for part in (y, towards))
+            y, towards = (
+                None if part is None else part.unsqueeze(1).expand(-1, candidates, *part.shape[1:])
+                for part in (y, towards)
+            )
         score, hit = goal(output, y, towards)
-        score = score.to(ledger.score.dtype)
+        steered = getattr(goal, "steered", False)
+        score = (merit if steered and merit is not None else score).to(ledger.score.dtype)
         live = ~ledger.done
         spent: int | Tensor = eot * (candidates or 1)
         if valid is not None and sent is not None:
@@ -401,6 +410,8 @@ class Oracle:
             self._keep(adv, candidates, score, hit, live & ~ledger.broken)
         elif not self._opened:
             ledger.clean_score, ledger.score = score.clone(), score.clone()
+            if steered:
+                ledger.score.fill_(float("-inf"))
             ledger.wrong = ~goal.right(output, self.y) & ~ledger.broken
             ledger.done |= ledger.wrong
             self._opened = True
@@ -466,11 +477,12 @@ class Oracle:
     def _check_first(self, output: Tensor) -> None:
         """What the first answers tell: whether labels fit the classes, and whether logits look like probabilities."""
         self.signals.opened += len(output)
-        if self.towards is not None and bool((self.towards == self.y).any()):
+        goal = self.problem.threat.goal
+        if goal.needs_target and self.towards is not None and bool((self.towards == self.y).any()):
             raise ParameterError(
                 "a target class is the right class", where="targets", fix="give a wrong class for each example"
             )
-        if not output.is_floating_point() or not len(output):
+        if not output.is_floating_point() or not len(output) or self.problem.target.output is Output.VALUES:
             return
         outside = (self.y < 0) | (self.y >= output.shape[1])
         if bool(outside.any()):
@@ -480,7 +492,11 @@ class Oracle:
                 where=f"y, row {row}",
                 fix=f"the victim has classes 0 to {output.shape[1] - 1}",
             )
-        if self.towards is not None and bool(((self.towards < 0) | (self.towards >= output.shape[1])).any()):
+        if (
+            goal.needs_target
+            and self.towards is not None
+            and bool(((self.towards < 0) | (self.towards >= output.shape[1])).any())
+        ):
             raise ParameterError(
                 "a target class is out of range",
                 where="targets",
@@ -522,6 +538,8 @@ def answered(target: Target, answer: Any, length: int) -> Tensor:
         )
     if labels:
         return answer.to(torch.int64)
+    if target.output is Output.VALUES:
+        return answer.to(torch.promote_types(answer.dtype, torch.float32))
     if answer.shape[1] < 2:
         raise TargetError(
             f"the victim has {answer.shape[1]} class",

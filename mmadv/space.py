@@ -164,7 +164,11 @@ class BallRegion:
             start = noise.normal(shape, self.x.dtype)
             reach = noise.uniform(shape[: -len(self.x.shape[1:])] or (), self.x.dtype)
             start = norms.unit(self._flat(start), self.norm).reshape(start.shape).mul_(like(reach, start))
-        return self.project_(start.mul_(self.radius(start)).add_(self.clean(start)))
+        return self.project_(self._stretched(start).add_(self.clean(start)))
+
+    def _stretched(self, start: Tensor) -> Tensor:
+        """Points of the unit ball as ones of this ball around 0; may use their memory."""
+        return start.mul_(self.radius(start))
 
     def distance(self, adv: Tensor) -> Tensor:
         return norms.distance(self._flat(adv - self.clean(adv)), self.norm)

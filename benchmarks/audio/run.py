@@ -21,6 +21,8 @@ from torch import Tensor
 BENCHMARKS = Path(__file__).resolve().parent.parent
 RESULTS = BENCHMARKS / "results"
 LEVELS = (40, 35, 30, 25, 20)
+LEAST_ERRORS = 0.1
+"""The word error rate that counts as a success below the masking threshold."""
 PHRASES = ("open the front door", "send all the money now", "call me back tomorrow", "delete every single file")
 
 
@@ -192,12 +194,12 @@ def masked(target: Any, source: Any, count: int) -> dict[str, Any]:
     threshold_ = masking.threshold(x)
     found = {}
     for name, attack, words in (
-        ("plain PGD, 25 dB", "audio.pgd", {"snr": 25, "steps": 20}),
-        ("PGD under the threshold", "audio.pgd", {"norm": "masking", "eps": 1.0, "steps": 20}),
-        ("imperceptible", "audio.imperceptible", {"norm": "masking", "eps": 1.0, "steps": 100}),
+        ("plain PGD, 40 dB", "audio.pgd", {"snr": 40, "steps": 20}),
+        ("PGD under the threshold", "audio.pgd", {"norm": "masking", "eps": 1.0, "steps": 40}),
+        ("imperceptible", "audio.imperceptible", {"norm": "masking", "eps": 1.0, "steps": 240}),
     ):
         began = time.perf_counter()
-        result = mmadv.attack(target, x, y, attack, wer=0.5, **words)
+        result = mmadv.attack(target, x, y, attack, wer=LEAST_ERRORS, **words)
         won = torch.tensor([status == "fooled" for status in result.status])
         if attack == "audio.imperceptible":
             won = result.distance.isfinite() & (result.distance > 0)

@@ -23,30 +23,26 @@ from mmadv.protocol import Attack
 
 @dataclass
 class State:
-    """Rows: the iterate (A, …), or (A, R, …) with restarts, and the hashes of all earlier ones (A, R, steps)."""
+    """Rows: the iterate (A, …), or (A, R, …) with restarts, what the attack knows of each row, and the hashes of all
+    earlier iterates (A, R, steps)."""
 
     adv: Any
+    facts: Any
     seen: Tensor | None
     step: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(Attack):
-    """Iterated steepest ascent, projected; restarts share the batch.
+class Ascent(Attack):
+    """Iterated steepest ascent of whatever `climb` is the gradient of, projected; restarts share the batch.
 
     Args:
-        loss: `ce`, `margin` or `dlr`.
         lr: length of a step as a share of ε; see `default_lr` if not given.
         random_start: begin inside the ball instead of at the clean input.
         restarts: random starts for each example, all in one batch.
         cycle_stop: end a row whose iterates repeat; only where that is sound (Linf, a deterministic victim).
-
-    Example:
-        >>> PGD(restarts=5).restarts
-        5
     """
 
-    loss: str = "ce"
     lr: float | None = None
     random_start: bool = True
     restarts: int = 1
@@ -54,42 +50,76 @@ class PGD(Attack):
 
     steps: ClassVar[int] = 40
 
+    def climb(self, adv: Any, facts: Any, oracle: Oracle) -> Any:
+        """Ask the victim about `adv`; the gradient of what is climbed, shaped like it."""
+        raise NotImplementedError
+
+    def facts(self, oracle: Oracle) -> Any:
+        """Rows of what `climb` needs to know of each example, found once."""
+        return None
+
     def check(self, oracle: Oracle) -> None:
-        losses.by_name(self.loss)
-        if self.restarts < 1:
-            raise ParameterError(f"restarts is {self.restarts}", where="PGD", fix="give at least 1")
+        name = type(self).__name__
+        if not isinstance(self.restarts, int) or self.restarts < 1:
+            raise ParameterError(f"restarts is {self.restarts!r}", where=name, fix="give a whole number of at least 1")
         if self.restarts > 1 and not self.random_start:
             raise ParameterError(
                 "restarts without random_start would all be the same",
-                where="PGD",
+                where=name,
                 fix="leave restarts out, or use random_start=True",
             )
         if self.lr is not None and not self.lr > 0:
-            raise ParameterError(f"lr is {self.lr}", where="PGD", fix="give a positive share of eps, or leave it out")
+            raise ParameterError(f"lr is {self.lr}", where=name, fix="give a positive share of eps, or leave it out")
 
     def init(self, oracle: Oracle) -> State:
-        region = oracle.region
+        region, facts = oracle.region, self.facts(oracle)
         adv = (
             region.jitter(oracle.noise, self.restarts if self.restarts > 1 else None) if self.random_start else region.x
         )
         if not (self.cycle_stop and region.norm == "linf" and oracle.deterministic and oracle.early_stop):
-            return State(adv, None)
+            return State(adv, facts, None)
         shape = len(oracle.y), self.restarts, oracle.steps
-        return State(adv, torch.zeros(shape, dtype=torch.int64, device=oracle.y.device))
+        return State(adv, facts, torch.zeros(shape, dtype=torch.int64, device=oracle.y.device))
 
     def step(self, state: State, oracle: Oracle) -> State:
-        answer = oracle.evaluate(state.adv, loss=losses.by_name(self.loss), grad=True)
-        adv = oracle.region.climb_(state.adv, answer.grad, self.lr or default_lr(oracle.steps))
+        grad = self.climb(state.adv, state.facts, oracle)
+        adv = oracle.region.climb_(state.adv, grad, self.lr or default_lr(oracle.steps))
         if state.seen is not None:
             leaf = next(rows.leaves(adv))
             mark = fingerprint(leaf.flatten(2) if self.restarts > 1 else leaf.flatten(1).unsqueeze(1))
             repeated = (state.seen == mark.unsqueeze(2)).any(2)
             oracle.retire(repeated.all(1))
             state.seen[:, :, state.step] = mark
-        return State(adv, state.seen, state.step + 1)
+        return State(adv, state.facts, state.seen, state.step + 1)
 
     def pending(self, state: State) -> Any:
         return state.adv
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(Ascent):
+    """Steepest ascent of a loss of the right or the wanted class; the other parameters are those of `Ascent`.
+
+    Args:
+        loss: `ce`, `margin` or `dlr`.
+        lr: length of a step as a share of ε.
+        random_start: begin inside the ball instead of at the clean input.
+        restarts: random starts for each example, all in one batch.
+        cycle_stop: end a row whose iterates repeat.
+
+    Example:
+        >>> PGD(restarts=5).restarts
+        5
+    """
+
+    loss: str = "ce"
+
+    def check(self, oracle: Oracle) -> None:
+        super().check(oracle)
+        losses.by_name(self.loss)
+
+    def climb(self, adv: Any, facts: Any, oracle: Oracle) -> Any:
+        return oracle.evaluate(adv, loss=losses.by_name(self.loss), grad=True).grad
 
 
 def default_lr(steps: int) -> float:

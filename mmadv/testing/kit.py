@@ -238,7 +238,7 @@ class Trial:
             space, target.access, Untargeted() if targets is None else Targeted(), Budget(steps, queries, gradients)
         )
         problem = api.make_problem(self.kind, target, threat, stage.x, stage.y, ids=ids, targets=targets, seed=seed)
-        ledger, counts = api.run(problem, attack or self.attack, compact_every=compact_every)
+        ledger, counts = api.run(self.kind, problem, attack or self.attack, compact_every=compact_every)
         return api.result_of(self.kind, problem, ledger, counts, self.case.name)
 
     # --- judging -----------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Attacks on observations, one file for each."""

@@ -1,0 +1,71 @@
+"""What gradient attacks on observations share: they climb an objective of the answer, which in an episode decides what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmadv import Loss, Oracle, losses
+from mmadv.access import Output
+from mmadv.errors import ParameterError
+from mmadv.search.pgd import Ascent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb(Ascent):
+    """Ascent of `objective`, which compares an answer with what was `known` of the clean one."""
+
+    def objective(self, values: bool) -> Loss:
+        """What is climbed: `(answers (…, L), the policy's own actions y (…,), facts (…, F)) -> (…,)`.
+
+        Args:
+            values: whether answers are [mean, log σ] of continuous actions, not scores of discrete ones.
+        """
+        raise NotImplementedError
+
+    def known(self, x: Tensor, answer: Tensor, values: bool) -> Tensor:
+        """(A, F) what the objective has to know of clean observations and the answers to them."""
+        return answer
+
+    def facts(self, oracle: Oracle) -> Any:
+        x = oracle.region.x
+        return self.known(x, oracle.evaluate(x).output.detach(), continuous(oracle))
+
+    def climb(self, adv: Tensor, facts: Any, oracle: Oracle) -> Tensor:
+        return oracle.evaluate(adv, loss=self.objective(continuous(oracle)), towards=facts, grad=True).grad
+
+    def check(self, oracle: Oracle) -> None:
+        super().check(oracle)
+        if oracle.problem.threat.goal.needs_target:
+            raise ParameterError(
+                "targets is given, and the attack has an aim of its own",
+                where=type(self).__name__,
+                fix="use rl.pgd or rl.fgsm for a certain action",
+            )
+
+
+def divergence(output: Tensor, clean: Tensor, discrete: bool) -> Tensor:
+    """(…,) how far a policy's answer is from the clean one: KL(π(s) ‖ π(s′)), or Σ((μ′ − μ)/σ)² of [mean, log σ].
+
+    Where the clean policy is all but certain of its action, KL is cross-entropy, whose gradient underflows once the answer
+    is certain too; there the log-odds stand in, which rank answers alike (law 5).
+
+    Example:
+        >>> divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]), False)
+        tensor([1.])
+    """
+    if not discrete:
+        width = output.shape[-1] // 2
+        sigma = clean[..., width:].exp()
+        return ((output[..., :width] - clean[..., :width]) / sigma).square().sum(-1)
+    chance, own = clean.softmax(-1), clean.argmax(-1)
+    relative = (chance * (clean.log_softmax(-1) - output.log_softmax(-1))).sum(-1)
+    return torch.where(chance.amax(-1) > 0.999, losses.log_odds(output, own), relative)
+
+
+def continuous(oracle: Oracle) -> bool:
+    """Whether the victim's actions are continuous."""
+    return oracle.problem.target.output is Output.VALUES

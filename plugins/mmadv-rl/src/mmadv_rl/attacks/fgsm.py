@@ -1,0 +1,70 @@
+"""The fast gradient sign method on the policy's own action (Huang et al., arXiv 1702.02284).
+
+    s' = project(s + ε · ascend(∇ loss(π(s), π(s)'s best action)))
+
+Continuous actions begin a tenth of the way to a random point of the ball: at s itself their distance has no gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from mmadv import Attack, Loss, Oracle
+from mmadv_rl.attacks.base import continuous
+from mmadv_rl.attacks.pgd import apart, check_action, climbed, headed
+
+
+@dataclass
+class State:
+    """Rows: the iterate, and the clean answer for continuous actions."""
+
+    adv: Tensor
+    facts: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(Attack):
+    """One step of steepest ascent, as long as ε.
+
+    Args:
+        loss: of discrete actions: `ce` or `margin`.
+        action: in episodes, the discrete action to head for; any other will do if not given.
+
+    Example:
+        >>> FGSM().single_step
+        True
+    """
+
+    loss: str = "ce"
+    action: int | None = None
+
+    steps: ClassVar[int] = 1
+    single_step: ClassVar[bool] = True
+
+    def check(self, oracle: Oracle) -> None:
+        check_action(self.loss, self.action, oracle)
+
+    def objective(self, values: bool) -> Loss:
+        return apart if values else headed(self.loss, self.action)
+
+    def known(self, x: Tensor, answer: Tensor, values: bool) -> Tensor:
+        """(A, F) what the objective has to know of the clean answers."""
+        return answer
+
+    def init(self, oracle: Oracle) -> State:
+        region = oracle.region
+        if not continuous(oracle):
+            return State(region.x, None)
+        beside = region.project(region.x + 0.1 * (region.jitter(oracle.noise) - region.x))
+        return State(beside, oracle.evaluate(region.x).output.detach())
+
+    def step(self, state: State, oracle: Oracle) -> State:
+        grad = climbed(self.loss, self.action, state.adv, state.facts, oracle)
+        # From beside the clean observation, ε alone would not reach the far side of the ball.
+        return State(oracle.region.climb_(state.adv, grad, 2.0 if continuous(oracle) else 1.0), state.facts)
+
+    def pending(self, state: State) -> Tensor:
+        return state.adv

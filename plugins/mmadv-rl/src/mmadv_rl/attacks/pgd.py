@@ -1,0 +1,99 @@
+"""Projected gradient descent on the policy's own action (Huang et al., arXiv 1702.02284, with the steps of arXiv 1706.06083).
+
+discrete:    s' = project(s' + lr · ε · ascend(∇ loss(π(s'), π(s)'s best action)))
+continuous:  s' = project(s' + lr · ε · ascend(∇ ‖μ(s') − μ(s)‖²)), from a random start: at s the gradient is 0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mmadv import Loss, Oracle, losses
+from mmadv.errors import ParameterError
+from mmadv.search.pgd import Ascent
+from mmadv_rl.attacks.base import Climb, continuous, divergence
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(Climb):
+    """Steepest ascent away from the policy's own action, or towards a certain one.
+
+    Args:
+        loss: of discrete actions: `ce` or `margin`.
+        action: in episodes, the discrete action to head for; any other will do if not given.
+
+    Example:
+        >>> PGD(action=0).steps
+        20
+    """
+
+    loss: str = "ce"
+    action: int | None = None
+
+    steps: ClassVar[int] = 20
+
+    def check(self, oracle: Oracle) -> None:
+        Ascent.check(self, oracle)
+        check_action(self.loss, self.action, oracle)
+        if continuous(oracle) and not self.random_start:
+            raise ParameterError(
+                "the distance of actions has no gradient at the clean observation",
+                where="random_start",
+                fix="use random_start=True for continuous actions",
+            )
+
+    def objective(self, values: bool) -> Loss:
+        return apart if values else headed(self.loss, self.action)
+
+    def facts(self, oracle: Oracle) -> Any:
+        return super().facts(oracle) if continuous(oracle) else None
+
+    def climb(self, adv: Tensor, facts: Any, oracle: Oracle) -> Tensor:
+        return climbed(self.loss, self.action, adv, facts, oracle)
+
+
+def check_action(loss: str, action: int | None, oracle: Oracle) -> None:
+    """See that loss and action fit the victim.
+
+    Raises:
+        ParameterError: they don't.
+    """
+    losses.by_name(loss)
+    if action is not None and (
+        continuous(oracle) or isinstance(action, bool) or not isinstance(action, int) or action < 0
+    ):
+        raise ParameterError(
+            f"action is {action!r}",
+            where="action",
+            fix="give the number of a discrete action; continuous ones have none",
+        )
+
+
+def climbed(loss: str, action: int | None, adv: Tensor, facts: Any, oracle: Oracle) -> Tensor:
+    """The gradient away from the clean action, or towards `action` or the goal's target."""
+    if continuous(oracle):
+        return oracle.evaluate(adv, loss=apart, towards=facts, grad=True).grad
+    if action is not None:
+        y = oracle.y
+        return oracle.evaluate(adv, loss=headed(loss, action), towards=y, grad=True).grad
+    return oracle.evaluate(adv, loss=losses.by_name(loss), grad=True).grad
+
+
+def headed(loss: str, action: int | None) -> Loss:
+    """The loss of the own action, or less that of the one to head for."""
+    function = losses.by_name(loss)
+
+    def objective(output: Tensor, y: Tensor, facts: Any = None) -> Tensor:
+        return function(output, y) if action is None else -function(output, torch.full_like(y, action))
+
+    return objective
+
+
+def apart(output: Tensor, y: Tensor, facts: Tensor) -> Tensor:
+    """(…,) squared distance of means, in the environment's unit."""
+    width = output.shape[-1] // 2
+    return divergence(output, torch.cat([facts[..., :width], torch.zeros_like(facts[..., width:])], -1), False)

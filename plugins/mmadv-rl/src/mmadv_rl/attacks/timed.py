@@ -1,0 +1,69 @@
+"""The strategically timed attack (Lin et al., arXiv 1703.06748): only where the policy prefers one action clearly.
+
+    attack at s if max π(s) − min π(s) > β, and turns are left
+
+With `most` in the threat model and no β, β is the quantile of clean episodes that would spend the turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmadv import Oracle
+from mmadv.search.pgd import State
+from mmadv_rl.attacks.pgd import PGD
+from mmadv_rl.constraints import gap, preference
+from mmadv_rl.episodes import Episodes, Game
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed(PGD):
+    """PGD where it counts; the other parameters are those of `rl.pgd`.
+
+    Args:
+        beta: the least preference that is attacked; from clean episodes if not given.
+
+    Example:
+        >>> Timed(beta=0.5).beta
+        0.5
+    """
+
+    beta: float | None = None
+
+    def prepared(self, policy: Any, game: Game, space: Any, seed: int) -> Timed:
+        """The attack with a β for a policy, its game and the turns that there are."""
+        if self.beta is not None:
+            return self
+        from mmadv_rl.play import run_episodes
+        from mmadv_rl.target import CALM_EPISODES, CALM_SEED
+
+        gaps: list[Tensor] = []
+
+        def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
+            gaps.append(preference(answer, game))
+            return here
+
+        seeds = torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES)
+        run_episodes(policy, Episodes.fresh(seeds, game), show)
+        seen = torch.cat(gaps)
+        turns = space.turns
+        share = 1.0
+        if turns.most is not None:
+            share = min(share, CALM_EPISODES * turns.most / len(seen))
+        if turns.share is not None:
+            share = min(share, turns.share)
+        return replace(self, beta=float(torch.quantile(seen.double(), 1 - share)) if share < 1 else 0.0)
+
+    def init(self, oracle: Oracle) -> State:
+        state = super().init(oracle)
+        if self.beta and not getattr(oracle.problem.threat.goal, "steered", False):  # single observations
+            oracle.retire(gap(oracle.evaluate(oracle.region.x).output) < self.beta)
+        return state
+
+    def chooses(self, answer: Tensor, spent: Tensor, game: Game) -> Tensor:
+        """(A,) bool: where to act."""
+        return preference(answer, game) >= (self.beta or 0.0)

@@ -1,0 +1,338 @@
+"""Playing: a step's observations over all episodes that still go on are one batch of the engine.
+
+Each episode has an environment of its own from its seed to its end, so that none is ever reset by itself, and noise is keyed
+by episode and step: the same episode comes out alone and among any others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmadv import Attack, Problem, ThreatModel, solve
+from mmadv.alarms import Counts
+from mmadv.errors import InputError, ParameterError
+from mmadv.goals import Steered
+from mmadv.ledger import Ledger, Signals
+from mmadv.target import rng_preserved
+from mmadv_rl.constraints import preference
+from mmadv_rl.episodes import Episodes, return_of
+from mmadv_rl.space import ObsSpace
+from mmadv_rl.target import Player, PolicyTarget, shaped
+
+
+@dataclass
+class Played:
+    """What came of episodes.
+
+    Args:
+        episodes: with all their steps.
+        total: (A,) float64 returns.
+        broken: (A,) bool: the environment raised or gave NaN, and the episode was lost; or the policy answered NaN.
+        queries: (A,) forward passes of the policy for the attack.
+        gradients: (A,) backward passes.
+        counts: for alarms.
+        reasons: why episodes broke, by row.
+        rewards: (A, T) of each step.
+    """
+
+    episodes: Episodes
+    total: Tensor
+    broken: Tensor
+    queries: Tensor
+    gradients: Tensor
+    counts: Counts
+    reasons: dict[int, str]
+    rewards: Tensor | None = None
+
+
+Show = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""`(step, rows, observations, remembering rows, answers) -> what the policy is shown`, all but `step` of the rows still playing."""
+
+
+def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) -> Played:
+    """Play episodes to their ends, in lockstep.
+
+    Args:
+        policy: that plays.
+        x: seeds.
+        show: decides what the policy is shown; what the environment says if not given.
+    """
+    game, count = x.game, len(x)
+    assert game.horizon is not None
+    total, broken = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
+    length, changed = torch.zeros_like(x.seed), torch.zeros_like(x.seed)
+    memory = torch.zeros(count, policy.memory)
+    seen: list[Tensor] = []
+    true: list[Tensor] = []
+    acts: list[Tensor] = []
+    rewards: list[Tensor] = []
+    reasons: dict[int, str] = {}
+    now = torch.zeros(count, game.size)
+    playing = torch.arange(count)
+    with game.instances(count) as envs:
+
+        def lose(row: int, error: object) -> None:
+            broken[row] = True
+            reasons[row] = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+            envs[row] = None
+
+        for row, env in enumerate(envs):
+            try:
+                now[row] = flat(env.reset(seed=int(x.seed[row]))[0])
+            except Exception as error:
+                lose(row, error)
+        for row in range(count):
+            if not broken[row] and not bool(torch.isfinite(now[row]).all()):
+                lose(row, "the first observation holds NaN or inf")
+        for step in range(game.horizon):
+            playing = playing[~broken[playing]]
+            if not len(playing):
+                break
+            here = now[playing]
+            rows = torch.cat([here, memory[playing]], 1)
+            with torch.no_grad(), policy.held():
+                answer = policy(shaped(rows, game, policy))
+            own = policy.acts(answer, game)
+            shown = here if show is None else show(step, playing, here, rows, answer)
+            with torch.no_grad(), policy.held():
+                told = torch.cat([shown, memory[playing]], 1)
+                answer, after = policy.remembering(shaped(told, game, policy))
+            memory[playing] = after.to(memory)
+            act = policy.acts(answer, game)
+            differs = torch.from_numpy((act != own).reshape(len(act), -1).any(1))
+            changed[playing] += differs
+            for buffer, values in (
+                (seen, shown), (true, here),
+                (acts, torch.from_numpy(np.asarray(act, dtype=np.float64).reshape(len(act), -1))),
+            ):  # fmt: skip
+                whole = torch.zeros(count, values.shape[1], dtype=values.dtype)
+                whole[playing] = values
+                buffer.append(whole)
+            rewards.append(torch.zeros(count, dtype=torch.float64))
+            going = []
+            for at, row in enumerate(playing.tolist()):
+                if not bool(torch.isfinite(answer[at]).all()):
+                    lose(row, "the policy answered NaN or inf")
+                    continue
+                try:
+                    said, reward, ended, cut, _ = envs[row].step(act[at])
+                except Exception as error:
+                    lose(row, error)
+                    continue
+                length[row] += 1
+                total[row] += float(reward)
+                rewards[-1][row] = float(reward)
+                now[row] = flat(said)
+                if not np.isfinite(reward) or not bool(torch.isfinite(now[row]).all()):
+                    lose(row, "the environment gave NaN or inf")
+                elif not (ended or cut):
+                    going.append(row)
+            playing = torch.tensor(going, dtype=torch.int64)
+            if not len(playing):
+                break
+    width = acts[0].shape[1] if acts else 1
+    nothing = torch.zeros(count, 0, game.size)
+    episodes = Episodes(
+        x.seed, torch.stack(seen, 1) if seen else nothing, torch.stack(true, 1) if true else nothing, length,
+        torch.stack(acts, 1) if acts else torch.zeros(count, 0, width, dtype=torch.float64), changed,
+        x.calm, x.calm_length, game,
+    )  # fmt: skip
+    zero = torch.zeros_like(x.seed)
+    given = torch.stack(rewards, 1) if rewards else torch.zeros(count, 0, dtype=torch.float64)
+    return Played(episodes, total, broken, zero, zero.clone(), Counts(), reasons, given)
+
+
+def clean(policy: PolicyTarget, x: Episodes) -> Played:
+    """The episodes when nothing is touched."""
+    return run_episodes(policy, x)
+
+
+def replay(policy: PolicyTarget, x: Episodes) -> Tensor:
+    """(A,) float64 returns when the policy is shown what `x` holds, and what the environment says after that.
+
+    Raises:
+        InputError: an episode can't be played to its end.
+    """
+
+    def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
+        if step >= x.seen.shape[1]:
+            return here
+        return torch.where((step < x.length[playing]).unsqueeze(1), x.seen[playing, step], here)
+
+    played = run_episodes(policy, x, show)
+    if bool(played.broken.any()):
+        row, reason = next(iter(played.reasons.items()))
+        raise InputError(
+            f"an episode can't be played: {reason}",
+            where=f"row {row}, seed {int(x.seed[row])}",
+            fix="mend the environment",
+        )
+    return played.total
+
+
+def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack, **options: Any) -> Played:
+    """Play episodes whose observations an attack touches, wherever the attacker has a turn.
+
+    Args:
+        policy: that plays.
+        x: the episodes.
+        problem: with the threat model of a single observation: its budget is that of one.
+        attack: on observations.
+        **options: of `mmadv.solve`.
+    """
+    game = x.game
+    space: ObsSpace = problem.threat.space  # type: ignore[assignment]
+    single = space.remembering(policy.memory)
+    aim = getattr(attack, "objective", None)
+    goal = Steered(None if aim is None else aim(game.actions is None))
+    threat = ThreatModel(single, problem.threat.access, goal, problem.threat.budget)
+    spent = torch.zeros_like(x.seed)
+    queries, gradients = torch.zeros_like(x.seed), torch.zeros_like(x.seed)
+    signals = Signals.none(torch.device("cpu"))
+    chooses = getattr(attack, "chooses", None)
+    facts_of = getattr(attack, "known", None)
+
+    def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
+        may = space.turns.open(spent[playing], step)
+        least = space.turns.gap
+        if chooses is not None:
+            may &= chooses(answer, spent[playing], game)
+        if least is not None:
+            may &= preference(answer, game) > least
+        index = may.nonzero()[:, 0]
+        if not len(index):
+            return here
+        at = playing[index]
+        part, own = rows[index], answer[index]
+        y = own.argmax(1) if game.actions is not None else torch.zeros(len(index), dtype=torch.int64)
+        one = Problem(
+            policy, threat, shaped(part, game, policy), y, problem.ids[at],
+            towards=facts_of(shaped(part, game, policy), own, game.actions is None) if facts_of is not None else None,
+            seed=seed_of(problem.seed, step),
+        )  # fmt: skip
+        ledger = solve(one, attack, **options)
+        spent[at] += 1
+        queries[at] += ledger.queries
+        gradients[at] += ledger.gradients
+        assert ledger.signals is not None
+        for name in ("gradient_rows", "zero_gradients", "broken_gradients"):
+            setattr(signals, name, getattr(signals, name) + getattr(ledger.signals, name))
+        shown = here.clone()
+        adv = ledger.adv.flatten(1)[:, : game.size]
+        shown[index] = torch.where(ledger.broken.unsqueeze(1), here[index], adv)
+        return shown
+
+    played = run_episodes(policy, x, show)
+    played.queries, played.gradients = queries, gradients
+    played.counts = Counts(
+        gradient_rows=int(signals.gradient_rows),
+        zero_gradients=int(signals.zero_gradients),
+        broken_gradients=int(signals.broken_gradients),
+    )
+    return played
+
+
+def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Counts]:
+    """Solve a problem whose inputs are episodes: each has the worst return of any member of the attack.
+
+    Args:
+        problem: its target a `Player`.
+        attack: on observations, or a suite of several.
+        **options: of `mmadv.solve`.
+
+    Raises:
+        ParameterError: a minimum-norm attack, or passes over chance, which single episodes don't have.
+    """
+    player: Player = problem.target  # type: ignore[assignment]
+    if attack.keeps != "hit":
+        raise ParameterError(
+            "a minimum-norm attack has no use in an episode",
+            where=type(attack).__name__,
+            fix="give eps, and another attack",
+        )
+    if problem.eot != 1:
+        raise ParameterError("eot is given, and policies act deterministically", where="eot", fix="leave eot out")
+    x: Episodes = problem.x
+    options = {name: value for name, value in options.items() if name != "observe"}
+    with torch.inference_mode(False), torch.no_grad(), rng_preserved(player.device, problem.seed):
+        calm = clean(player.policy, x)
+        lost = torch.tensor([return_of(int(label)) for label in problem.y], dtype=torch.float64)
+        wrong = ~calm.broken & (calm.total < lost)
+        x = Episodes(
+            x.seed, x.seen, x.true, x.length, x.acts, x.changed, calm.episodes.acts, calm.episodes.length, x.game
+        )
+        best = Played(
+            Episodes(
+                x.seed, calm.episodes.seen, calm.episodes.true, calm.episodes.length, calm.episodes.acts,
+                calm.episodes.changed, x.calm, x.calm_length, x.game,
+            ),
+            calm.total.clone(), calm.broken.clone(), calm.queries, calm.gradients, Counts(), dict(calm.reasons),
+        )  # fmt: skip
+        rows_ = (~wrong & ~calm.broken).nonzero()[:, 0]
+        counts = Counts(examples=len(x), errors=int(calm.broken.sum()))
+        members = getattr(attack, "members", None)
+        for member in (attack,) if members is None else members(player.policy, x.game):
+            prepare = getattr(member, "prepared", None)
+            ready = member if prepare is None else prepare(player.policy, x.game, problem.threat.space, problem.seed)
+            if len(rows_):
+                part = _taken(x, rows_)
+                found = attacked(player.policy, part, _narrowed(problem, rows_), ready, **options)
+                counts += found.counts
+                counts += Counts(errors=int((found.broken & ~best.broken[rows_]).sum()))
+                best = _worse(best, found, rows_, first=member is attack)
+    region = problem.threat.space.around(problem.x)
+    feasible = region.feasible(best.episodes)
+    score = lost - best.total
+    ledger = Ledger(
+        adv=best.episodes, score=score, clean_score=lost - calm.total,
+        distance=torch.where(wrong, 0.0, region.distance(best.episodes).double()),
+        fooled=~wrong & ~best.broken & feasible & (score > 0), wrong=wrong, broken=best.broken,
+        strayed=~wrong & ~feasible, done=torch.ones_like(wrong), queries=best.queries, gradients=best.gradients,
+        recalled=torch.zeros_like(best.queries), forwards=int(best.queries.sum()), backwards=int(best.gradients.sum()),
+        signals=Signals.none(torch.device("cpu")),
+    )  # fmt: skip
+    return ledger, counts
+
+
+def _worse(best: Played, found: Played, index: Tensor, *, first: bool) -> Played:
+    """The episode with the lower return for each row; what one member spent adds to what others did."""
+    keep = found.broken | (found.total < best.total[index]) | torch.tensor(first)
+    parts = [_taken(best.episodes, slice(row, row + 1)) for row in range(len(best.total))]
+    total, broken = best.total.clone(), best.broken.clone()
+    queries, gradients = best.queries.clone(), best.gradients.clone()
+    queries[index] += found.queries
+    gradients[index] += found.gradients
+    for at, row in enumerate(index.tolist()):
+        if bool(keep[at]):
+            parts[row] = _taken(found.episodes, slice(at, at + 1))
+            total[row], broken[row] = found.total[at], found.broken[at]
+    reasons = best.reasons | {int(index[at]): why for at, why in found.reasons.items()}
+    return Played(Episodes.joined(parts), total, broken, queries, gradients, best.counts + found.counts, reasons)
+
+
+def _taken(x: Episodes, index: Any) -> Episodes:
+    from mmadv import rows
+
+    return rows.take(x, index)
+
+
+def _narrowed(problem: Problem, index: Tensor) -> Problem:
+    """The problem of some rows; only its threat model, ids and seed are asked for while playing."""
+    return Problem(problem.target, problem.threat, problem.x, problem.y[index], problem.ids[index], seed=problem.seed)
+
+
+def flat(observation: Any) -> Tensor:
+    """An observation as (size,) float32."""
+    return torch.from_numpy(np.asarray(observation, dtype=np.float32).reshape(-1))
+
+
+def seed_of(seed: int, step: int) -> int:
+    """A seed for each step, so that no two draw the same noise."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:7], "little")

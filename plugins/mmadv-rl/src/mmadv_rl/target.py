@@ -1,0 +1,255 @@
+"""Policies as targets: of observations, and, once a game is known, of whole episodes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmadv.access import Access, Output
+from mmadv.errors import ParameterError, TargetError
+from mmadv.modality import TargetClaim
+from mmadv.target import ModuleTarget
+from mmadv_rl.episodes import Episodes, Game, label_of
+from mmadv_rl.policies import Normalised, Sb3Policy, Stacked
+
+CALM_EPISODES, CALM_SEED = 10, 2**20
+"""Clean episodes that the unit `std` is taken from, and the seed of the first."""
+
+
+class PolicyTarget(ModuleTarget):
+    """A policy that answers observations (B, …), with what it remembers (B, size + memory), by scores or means of actions.
+
+    Args:
+        module: as `mmadv_rl.policies` describes, in eval mode.
+        critic: a module of observations, (B,); the policy's own if not given.
+        normaliser: a frozen `VecNormalize` between observations and policy.
+        stack: how many of the last observations the policy sees at once.
+        shape: of one observation; only needed with `stack`.
+        output: `logits` of discrete actions or `values` of continuous ones; known of Stable-Baselines3 policies.
+        **options: of `mmadv.ModuleTarget`.
+
+    Example:
+        >>> PolicyTarget(nn.Linear(4, 2).eval())(torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        critic: nn.Module | None = None,
+        normaliser: Any = None,
+        stack: int = 1,
+        shape: tuple[int, ...] | None = None,
+        output: str | Output | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(module, Sb3Policy):
+            output = output or (Output.LOGITS if module.discrete else Output.VALUES)
+        if normaliser is not None:
+            module = Normalised.of(module, normaliser)
+        if stack != 1:
+            if shape is None or stack < 1:
+                raise ParameterError("stack needs the shape of one observation", where="stack", fix="give shape=")
+            module = Stacked(module, tuple(shape), stack)
+        super().__init__(module, output=output or Output.LOGITS, **options)
+        if self.output not in (Output.LOGITS, Output.VALUES):
+            raise ParameterError(
+                f"output is {self.output.value!r}", where="output", fix="give logits of actions, or values"
+            )
+        self.memory: int = getattr(module, "memory", 0)
+        self._critic = critic
+        self._calm: dict[Any, Any] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.memory:
+            return super().__call__(x)
+        return self.remembering(x)[0]
+
+    def remembering(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The answer to rows (B, size + memory), and what the policy remembers after them."""
+        if not self.memory:
+            return self(x), x.new_zeros(len(x), 0)
+        shape = getattr(self.module, "shape", None) or getattr(getattr(self.module, "policy", None), "shape", None)
+        seen, memory = x[:, : -self.memory], x[:, -self.memory :]
+        answer, memory = self.module.remembering(seen.reshape(len(x), *(shape or (-1,))), memory)  # type: ignore[operator]
+        return answer, memory.to(x)
+
+    def critic(self, x: Tensor) -> Tensor:
+        """(B,) the value of observations, by the critic that is known.
+
+        Raises:
+            TargetError: none is.
+        """
+        if self._critic is not None:
+            return self._critic(x).reshape(len(x))
+        if (own := self._own("critic")) is not None:
+            return own(x)
+        raise TargetError(
+            "the policy has no critic",
+            where=self.name,
+            fix="pass critic=, a module of observations, or choose another attack",
+        )
+
+    def action_values(self, x: Tensor) -> Tensor | None:
+        """(B, actions) what the policy itself holds its discrete actions to be worth; None if it doesn't say."""
+        own = self._own("action_values")
+        return None if own is None else own(x)
+
+    def _own(self, name: str) -> Any:
+        """A method of the module, or of one inside it."""
+        found = (getattr(part, name, None) for part in self.module.modules())
+        return next((one for one in found if callable(one) and not isinstance(one, nn.Module)), None)
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether observations can be valued."""
+        return self._critic is not None or (not self.memory and self._own("critic") is not None)
+
+    # --- in a game --------------------------------------------------------------------------------
+
+    def check_game(self, game: Game) -> None:
+        """See that the policy and a game fit each other.
+
+        Raises:
+            TargetError: they don't.
+        """
+        want = Output.VALUES if game.actions is None else Output.LOGITS
+        if self.output is not want:
+            raise TargetError(
+                f"the policy answers {self.output.value}, and the actions of {game.name} are "
+                f"{'continuous' if game.actions is None else 'discrete'}",
+                where=self.name,
+                fix=f"declare output={want.value!r}, or choose the game that it was trained in",
+            )
+        low, high = (end.nan_to_num(posinf=0.0, neginf=0.0) for end in game.box)
+        x = torch.zeros(1, game.size).clamp(torch.minimum(low, high), torch.maximum(low, high))
+        x = torch.cat([x, torch.zeros(1, self.memory)], 1)
+        try:
+            with torch.no_grad(), self.held():
+                answer = self(shaped(x, game, self))
+        except (RuntimeError, ValueError) as error:
+            raise TargetError(
+                f"the policy refuses an observation of {game.name}, which has shape {game.shape}: {str(error).splitlines()[0]}",
+                where=self.name,
+                fix="choose the game that it was trained in, or give normaliser= or stack=",
+            ) from error
+        width = game.actions or len(game.reach[0].reshape(-1))  # type: ignore[index]
+        wanted = (width,) if game.actions is not None else (width, 2 * width)
+        if answer.dim() != 2 or answer.shape[1] not in wanted:
+            raise TargetError(
+                f"the policy answers shape {tuple(answer.shape)}, and {game.name} has {width} actions",
+                where=self.name,
+                fix="choose the game that it was trained in",
+            )
+
+    def units(self, kind: str, game: Game) -> Tensor:
+        """(size,) what counts as 1 in each dimension, in the environment's unit.
+
+        Raises:
+            ParameterError: a relative unit that policy and game don't give.
+        """
+        if kind == "raw":
+            return torch.ones(game.size)
+        if kind == "range":
+            low, high = game.box
+            if not bool(torch.isfinite(high - low).all()):
+                raise ParameterError(
+                    f"the observations of {game.name} have no bounds",
+                    where="unit",
+                    fix="use unit: std, or a number for each dimension",
+                )
+            return high - low
+        if kind == "policy":
+            for part in self.module.modules():
+                if isinstance(part, Normalised):
+                    return part.scale.float().reshape(-1)
+            raise ParameterError("the policy has no normaliser", where="unit", fix="use unit: std, or pass normaliser=")
+        from mmadv_rl.play import clean
+
+        if (key := (kind, game.name, id(game))) not in self._calm:
+            played = clean(self, Episodes.fresh(torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES), game)).episodes
+            self._calm[key] = played.true[played.played].double().std(0).float()
+        return self._calm[key]
+
+    def acts(self, answer: Tensor, game: Game) -> np.ndarray:
+        """(B, …) what the environment is told: the best action, or the mean inside its bounds."""
+        if game.actions is not None:
+            return answer.argmax(1).cpu().numpy()
+        assert game.reach is not None
+        low, high = game.reach
+        mean = answer[:, : low.size].double().cpu().numpy().reshape(-1, *low.shape)
+        return np.clip(mean.astype(low.dtype), low, high)
+
+
+class Player:
+    """A policy in a game: the target of episodes, which it answers by the labels of their returns.
+
+    Args:
+        policy: that plays.
+        game: that is played.
+    """
+
+    output = Output.LABEL
+
+    def __init__(self, policy: PolicyTarget, game: Game) -> None:
+        policy.check_game(game)
+        self.policy, self.game = policy, game
+        self.name, self.access, self.device = policy.name, policy.access, policy.device
+        self.batch_size: int | None = None
+
+    def __call__(self, x: Episodes) -> Tensor:
+        """(B,) labels of the returns when the policy is shown what `x` holds; what the environment says where it holds nothing."""
+        from mmadv_rl.play import replay
+
+        return torch.tensor([label_of(value) for value in replay(self.policy, x).tolist()], dtype=torch.int64)
+
+    def held(self) -> AbstractContextManager[None]:
+        return self.policy.held()
+
+    def fingerprint(self) -> str:
+        return self.policy.fingerprint()
+
+
+def shaped(x: Tensor, game: Game, policy: PolicyTarget) -> Tensor:
+    """Flat rows (B, size) in the shape of observations; those with a memory stay flat."""
+    return x if policy.memory else x.reshape(len(x), *game.shape)
+
+
+def claim(victim: object, modality: str) -> TargetClaim | None:
+    """A claim to modules and Stable-Baselines3 algorithms."""
+    if modality != "rl":
+        return None
+    if isinstance(victim, nn.Module):
+        module = victim
+    elif hasattr(victim, "policy") and hasattr(victim, "observation_space") and hasattr(victim, "predict"):
+        module = Sb3Policy(victim)
+    else:
+        return None
+
+    def make(
+        *,
+        name: str = "",
+        output: str | None = None,
+        access: str | Access | None = None,
+        critic: nn.Module | None = None,
+        normaliser: Any = None,
+        stack: int = 1,
+        shape: tuple[int, ...] | None = None,
+        device: str | None = None,
+        autocast: str | None = None,
+        compile: bool = False,
+        batch_size: int | None = None,
+        allow_training: bool = False,
+    ) -> PolicyTarget:
+        return PolicyTarget(
+            module, name=name or type(victim).__name__, output=output, access=access, critic=critic,
+            normaliser=normaliser, stack=stack, shape=shape, device=device, autocast=autocast, compile=compile,
+            batch_size=batch_size, allow_training=allow_training,
+        )  # fmt: skip
+
+    return TargetClaim("rl", make)
