@@ -1,4 +1,4 @@
-"""Ours beside the peers: `python benchmarks/run.py setup`, then `image` or `cost`; `setup-text`, then `text`; `audio`.
+"""Ours beside the peers: `python benchmarks/run.py setup`, then `image` or `cost`; `setup-text`, then `text`; `audio`; `rl`.
 
 Only the set-ups run under the Python that you call them with; the rest starts itself again in `benchmarks/.venv` (or
 `.venv-text`), where ours, the peers and one torch live together, so that they can be run in turns in one process.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from audio import run as audio_run
+from rl import run as rl_run
 from text import run as text_run
 
 HERE = Path(__file__).resolve().parent
@@ -401,8 +402,9 @@ def main() -> None:
     sub.add_argument("--attacks", nargs="+", help='such as "pwws" or "wir-delete"')
     sub.add_argument("--rows", type=int, default=100)
     audio_run.add_to(commands)
+    rl_run.add_to(commands)
     args = parser.parse_args()
-    if args.run is audio_run.audio:
+    if args.run in (audio_run.audio, rl_run.rl):
         _in_venv(HERE.parent / ".venv", HERE.parent / ".venv/bin/python", "audio` after `make test")
     elif args.run is text_run.text:
         _in_venv(text_run.VENV, text_run.PYTHON, "setup-text")
