@@ -185,7 +185,7 @@ def targeted(target: Any, source: Any, count: int) -> dict[str, Any]:
 
 
 def masked(target: Any, source: Any, count: int) -> dict[str, Any]:
-    """The imperceptible attack, PGD inside the masking ball, and plain PGD at 25 dB: success, and frames that are masked."""
+    """The imperceptible attack, PGD inside the masking ball, and plain PGD at 40 dB: success, and frames that are masked."""
     import mmadv
     from mmadv_audio import masking
 
