@@ -131,6 +131,13 @@ def make_problem(
         InputError: inputs, labels or ids that don't fit each other.
         ParameterError: eot below 1, or targets without a targeted goal.
     """
+    with torch.inference_mode(False):  # what is made here must serve passes with gradients
+        return _posed(kind, target, threat, x, y, ids, targets, seed, eot)
+
+
+def _posed(
+    kind: Modality, target: Target, threat: ThreatModel, x: Any, y: Any, ids: Any, targets: Any, seed: int, eot: int
+) -> Problem:
     x = kind.inputs(x)
     length = rows.count(x)
     if (pose := getattr(kind, "pose", None)) is not None:
@@ -294,4 +301,5 @@ def _integers(values: Any, length: int, name: str) -> Tensor:
             where=name,
             fix=f"give {length} whole numbers, one for each input",
         )
-    return tensor.to(torch.int64)
+    tensor = tensor.to(torch.int64)
+    return tensor.clone() if tensor.is_inference() else tensor

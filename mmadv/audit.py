@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable, Collection
@@ -304,7 +305,11 @@ class Audit:
         found = {name: values.tolist() for name, values in problem.threat.space.measures(x, adv).items()}
         for name, sent in getattr(stage.kind, "channels", lambda rows: {})(adv).items():
             found[f"survives {name}"] = api.judge(problem, sent, index)[0].double().tolist()
-        measures = {row: {name: values[at] for name, values in found.items()} for at, row in enumerate(there)}
+        # A figure that is not defined for an example, such as the SNR of silence, is NaN, and left out.
+        measures = {
+            row: {name: values[at] for name, values in found.items() if not math.isnan(values[at])}
+            for at, row in enumerate(there)
+        }
         said: dict[int, list[str | None]] = {}
         if (name_of := getattr(stage.kind, "said", None)) is not None:
             columns = problem.y[index.cpu()], api.judge(problem, x, index)[1], decisions

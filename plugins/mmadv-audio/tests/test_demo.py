@@ -10,7 +10,7 @@ import mmadv
 from mmadv_audio import Waves, channels, demo, digits, masking
 from mmadv_audio.attacks.kenansville import removed
 from mmadv_audio.features import LogMel, Standardised
-from mmadv_audio.target import CTCTarget
+from mmadv_audio.recognisers import CTCTarget
 from mmadv_audio.transcripts import label_of, text_of, word_error_rate
 
 

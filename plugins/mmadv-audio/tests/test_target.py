@@ -21,21 +21,14 @@ from transformers import (
 from mmadv import Access, Output
 from mmadv.errors import InputError, ParameterError, TargetError
 from mmadv.rows import take
+from mmadv_audio.classifiers import ClassifierTarget, DetectorTarget, SpeakerTarget
 from mmadv_audio.features import Standardised
-from mmadv_audio.target import (
-    AudioTarget,
-    ClassifierTarget,
-    CTCTarget,
-    DetectorTarget,
-    FunctionTarget,
-    SpeakerTarget,
-    WhisperTarget,
-    claim,
-    load_folder,
-)
+from mmadv_audio.recognisers import CTCTarget
+from mmadv_audio.target import AudioTarget, FunctionTarget, claim, load_folder
 from mmadv_audio.transcripts import labels_of, text_of
 from mmadv_audio.transforms import Played, rooms
 from mmadv_audio.waves import Waves
+from mmadv_audio.whisper import WhisperTarget
 
 SECONDS = [0.31, 0.5, 0.17, 0.5, 0.44]
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]

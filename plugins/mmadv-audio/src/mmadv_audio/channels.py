@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmadv.errors import InputError
+from mmadv.errors import InputError, ParameterError
 from mmadv_audio.waves import Waves
 
 LONGEST = 3600.0
@@ -23,6 +24,7 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "MP3": ("MP3", "MPEG_LAYER_III"),
 }
 """Codecs by name, as libsndfile calls them."""
+LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
 
 
 def int16(waves: Waves) -> Waves:
@@ -65,6 +67,8 @@ def read_file(path: Path) -> Waves:
         if about.duration > LONGEST:
             raise InputError(f"the file is {about.duration:.0f} s long", where=str(path), fix="cut it into utterances")
         levels, rate = soundfile.read(path, dtype="int16" if about.subtype == "PCM_16" else "float32")
+        if about.subtype in LOSSY:
+            levels = np.clip(levels, -1, 1)  # what was full scale before coding can come back a little above it
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise InputError(
             f"the file cannot be read: {error}", where=str(path), fix="remove or replace the file"
@@ -78,18 +82,28 @@ def read_file(path: Path) -> Waves:
 def resampled(waves: Waves, rate: int) -> Waves:
     """Waveforms at another sample rate, by SciPy's polyphase filter (Kaiser window).
 
+    Raises:
+        ParameterError: no sample rate.
+
     Example:
         >>> resampled(Waves.of([torch.zeros(8000)], 8000), 16_000).length.tolist()
         [16000]
     """
     from scipy.signal import resample_poly
 
+    if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
+        raise ParameterError(f"rate is {rate!r}", where="rate", fix="give samples a second, such as 16000")
     if rate == waves.rate:
         return waves
     common = math.gcd(rate, waves.rate)
     up, down = rate // common, waves.rate // common
     device, kind = waves.samples.device, waves.samples.dtype
-    found = [torch.from_numpy(resample_poly(one.double().cpu().numpy(), up, down)).to(device, kind) for one in waves]
+    # Between the samples of a loud recording its waveform can go beyond ±1, and files hold no more than that.
+    most = max(1.0, float(waves.samples.abs().amax())) if waves.samples.numel() else 1.0
+    found = [
+        torch.from_numpy(resample_poly(one.double().cpu().numpy(), up, down)).to(device, kind).clamp(-most, most)
+        for one in waves
+    ]
     done = Waves.of(found, rate)
     return Waves(done.samples.to(device), done.length.to(device), rate)
 
@@ -100,14 +114,25 @@ def telephone(waves: Waves, rate: int = 8000) -> Waves:
 
 
 def coded(waves: Waves, codec: str) -> Waves:
-    """Waveforms written by a codec of `FORMATS` and read again, a codec's delay taken away."""
+    """Waveforms written by a codec of `FORMATS` and read again, a codec's delay taken away.
+
+    Raises:
+        InputError: a sample rate that the codec does not have.
+    """
     import soundfile
 
     container, subtype = FORMATS[codec]
     found = []
     for wave in waves:
-        buffer = io.BytesIO()
-        soundfile.write(buffer, wave.cpu().numpy(), waves.rate, format=container, subtype=subtype)
+        buffer, samples = io.BytesIO(), wave.float().cpu().numpy()
+        try:
+            with soundfile.SoundFile(buffer, "w", waves.rate, 1, format=container, subtype=subtype) as file:
+                for start in range(0, len(samples), waves.rate):  # at once, libsndfile's Vorbis overflows its stack
+                    file.write(samples[start : start + waves.rate])
+        except soundfile.LibsndfileError as error:
+            raise InputError(
+                f"{codec} cannot code {waves.rate} samples a second: {error}", where="rate", fix="resample before"
+            ) from error
         buffer.seek(0)
         back, _ = soundfile.read(buffer, dtype="float32")
         found.append(_aligned(torch.from_numpy(back), wave.cpu()))
@@ -115,11 +140,15 @@ def coded(waves: Waves, codec: str) -> Waves:
 
 
 def every(waves: Waves) -> dict[str, Waves]:
-    """What comes of waveforms on each way that libsndfile knows here."""
+    """What comes of waveforms on each way that libsndfile knows here and that has their sample rate."""
     import soundfile
 
     offered = soundfile.available_formats()
-    found = {name: coded(waves, name) for name, (container, _) in FORMATS.items() if container in offered}
+    found = {}
+    for name, (container, _) in FORMATS.items():
+        if container in offered:
+            with contextlib.suppress(InputError):
+                found[name] = coded(waves, name)
     return {**found, **({"8 kHz": telephone(waves)} if waves.rate > 8000 else {})}
 
 

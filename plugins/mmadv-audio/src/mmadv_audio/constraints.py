@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmadv.errors import ParameterError
+from mmadv.errors import InputError, ParameterError
 from mmadv_audio.waves import Waves
 
 LEAK = 1e-6
@@ -36,10 +37,39 @@ class Band:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, ends: Any) -> Band:
+        """The band of a user's [low, high]."""
+        numbers = isinstance(ends, (list, tuple)) and all(
+            isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends
+        )
+        if not numbers or len(ends) != 2:
+            raise ParameterError(
+                f"the band is {ends!r}", where="band", fix="give [low, high] in Hz, such as [300, 3400]"
+            )
+        return cls(*ends)
+
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high:
             raise ParameterError(
                 f"the band is {self.low} to {self.high} Hz", where="band", fix="give [low, high] in Hz, low < high"
+            )
+
+    def check(self, waves: Waves) -> None:
+        """Whether each waveform (A, T) has a frequency that may be touched.
+
+        Raises:
+            InputError: one is too short for the band, or its sample rate too low; nothing could be changed, which must not pass for robust.
+        """
+        step = waves.rate / waves.length.double()
+        first = (self.low / step).ceil()
+        usable = (first * step <= self.high) & (first <= waves.length // 2)
+        if not bool(usable.all()):
+            row = int((~usable).nonzero()[0, 0])
+            raise InputError(
+                f"{int((~usable).sum())} of {len(usable)} waveforms have no frequency from {self.low:g} to {self.high:g} Hz",
+                where=f"row {row}: {int(waves.length[row])} samples at {waves.rate} Hz",
+                fix=f"give a band below {waves.rate / 2:g} Hz that is wider than {float(step[row]):.3g} Hz",
             )
 
     def kept(self, delta: Waves) -> Waves:

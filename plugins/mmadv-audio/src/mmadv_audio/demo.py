@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from mmadv import MemorySource, assets
 from mmadv.errors import AssetError
 from mmadv_audio.channels import read_file, resampled
-from mmadv_audio.target import DetectorTarget, WhisperTarget
+from mmadv_audio.classifiers import DetectorTarget
 from mmadv_audio.transcripts import labels_of, normalised
 from mmadv_audio.waves import Waves
+from mmadv_audio.whisper import WhisperTarget
 
 RATE = 16_000
 PROMPTS = "usr/share/asterisk/sounds/en_US_f_Allison"

@@ -27,7 +27,7 @@ from mmadv import MemorySource, assets
 from mmadv.errors import AssetError
 from mmadv_audio.channels import read_file, resampled
 from mmadv_audio.demo import PROMPT_FILES, PROMPTS, RATE
-from mmadv_audio.target import CTCTarget
+from mmadv_audio.recognisers import CTCTarget
 from mmadv_audio.transcripts import labels_of
 from mmadv_audio.waves import Waves
 

@@ -22,7 +22,7 @@ class WordErrors:
         least: 0.5 is every second word wrong; more than 1 is possible, where words are inserted.
 
     Raises:
-        ParameterError: not above 0.
+        ParameterError: not above 0 and finite.
 
     Example:
         >>> from mmadv_audio.transcripts import labels_of
@@ -37,7 +37,7 @@ class WordErrors:
     needs_target: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.least, (int, float)) or not self.least > 0:
+        if not isinstance(self.least, (int, float)) or not 0 < self.least < float("inf"):
             raise ParameterError(
                 f"wer is {self.least!r}", where="wer", fix="give the least word error rate that counts, such as 0.5"
             )

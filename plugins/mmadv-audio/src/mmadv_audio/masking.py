@@ -36,7 +36,11 @@ FRAMES = 256
 ENTRIES = 1 << 17
 """Of maskers × bins that are held at once."""
 ROUNDS = 3
-"""Of clipping magnitudes, before what is left over is scaled away."""
+"""Of clipping magnitudes, and of turning frames down, before what is left over is scaled away."""
+REACH = 2 * (WINDOW // HOP) - 1
+"""Frames that share samples with one, with it in their midst."""
+FLOOR = 1e-3
+"""Of the weight that a frame's gain has at its very ends."""
 FAINT = 0.25
 """The least sum of squared windows that resynthesis divides by: below, at the ends of a row, it fades instead of amplifying."""
 
@@ -228,14 +232,19 @@ def excess(delta: Tensor, threshold: Threshold) -> Tensor:
 
 def share_masked(delta: Tensor, threshold: Threshold) -> Tensor:
     """The share of an utterance's frames in which no bin is above the threshold. (A, …)"""
-    masked = (relative(delta, threshold) <= _beside(threshold.power, delta)).all(-2)
+    masked = frame_ratios(delta, threshold) <= 1
     valid = _beside(threshold.valid, delta)
     return (masked & valid).sum(-1).to(delta.dtype) / valid.sum(-1)
 
 
 def peak_ratio(delta: Tensor, threshold: Threshold) -> Tensor:
     """The largest ratio of amplitudes between perturbation and threshold over all bins; 1 is just inaudible. (A, …)"""
-    return (relative(delta, threshold) / _beside(threshold.power, delta)).amax((-2, -1)).sqrt()
+    return frame_ratios(delta, threshold).amax(-1)
+
+
+def frame_ratios(delta: Tensor, threshold: Threshold) -> Tensor:
+    """`peak_ratio` of each frame; 0 in frames after an utterance's end. (A, …, N)"""
+    return (relative(delta, threshold) / _beside(threshold.power, delta)).amax(-2).sqrt()
 
 
 def rounding(samples: Tensor, threshold: Threshold) -> Tensor:
@@ -251,7 +260,8 @@ def rounding(samples: Tensor, threshold: Threshold) -> Tensor:
 def below(delta: Tensor, threshold: Threshold, ratio: Tensor) -> Tensor:
     """A perturbation near δ with a `peak_ratio` of at most `ratio`; what is there already stays as it is.
 
-    Magnitudes are clipped and the waveform nearest to the outcome is taken, a few times over; the rest is scaled away.
+    Magnitudes are clipped and the waveform nearest to the outcome is taken, a few times over. Frames that are still too
+    loud are then turned down, each by itself, and only what that leaves over is scaled away as a whole.
 
     Args:
         delta: (A, …, T).
@@ -278,16 +288,17 @@ def below(delta: Tensor, threshold: Threshold, ratio: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         spectra = spectrum(found)
         found = _resynthesis(spectra * (limit / spectra.abs().clamp_min_(tiny)).clamp_max_(1), threshold, delta)
+    found = turned_down(found, threshold, ratio)
     for margin in (1e-6, 1e-4, 0.5):  # rounding can lift a bin far below the loudest; a half is free of it
         size = peak_ratio(found, threshold)
         factor = (most / size.clamp_min(tiny)) * (1 - margin) if margin < 0.5 else torch.full_like(size, margin)
-        found = found * torch.where(size > most, factor, 1.0).unsqueeze(-1)
+        found = found * torch.where(size >= most, factor, 1.0).unsqueeze(-1)
     return torch.where(inside.unsqueeze(-1), delta, found)
 
 
 @torch.no_grad()
 def steepest(grad: Tensor, threshold: Threshold) -> Tensor:
-    """A step with a `peak_ratio` of 1 along the gradient, as loud as the threshold lets each bin of each frame be.
+    """A step with a `peak_ratio` of 1 along the gradient, about as loud as the threshold lets each bin of each frame be.
 
     Args:
         grad: (A, …, T).
@@ -302,7 +313,33 @@ def steepest(grad: Tensor, threshold: Threshold) -> Tensor:
     valid = _beside(threshold.valid, grad).unsqueeze(-2)
     spectra = spectra / spectra.abs().clamp_min_(tiny) * torch.where(valid, limit, 0.0)
     step = _resynthesis(spectra, threshold, grad)
+    step = turned_down(step, threshold, torch.ones_like(threshold.peak))
     return step / peak_ratio(step, threshold).clamp_min_(tiny).unsqueeze(-1)
+
+
+@torch.no_grad()
+def turned_down(delta: Tensor, threshold: Threshold, ratio: Tensor) -> Tensor:
+    """A perturbation whose loud frames are turned down to about `ratio`, so that no quiet stretch silences the others.
+
+    A sample's gain is the mean of those of the frames that it lies in, and no frame is turned down less than one that it
+    overlaps. Gains change over a window's length, which leaks a little between bins: hence some rounds, and "about".
+
+    Args:
+        delta: (A, …, T).
+        threshold: of the utterances.
+        ratio: (A,)
+    """
+    most = like(ratio, delta[..., 0]).unsqueeze(-1)
+    own = _beside(threshold.valid, delta)
+    weight = (_window(delta).square() + FLOOR).expand(*own.shape, WINDOW).masked_fill(~own.unsqueeze(-1), 0.0)
+    count = delta.shape[-1]
+    total = _added(weight)[..., :count].clamp_min(FLOOR)  # samples after an utterance's end lie in no frame
+    for _ in range(ROUNDS):
+        ratios = frame_ratios(delta, threshold)
+        gain = (most / ratios.clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
+        least = -torch.nn.functional.max_pool1d(-gain.flatten(0, -2), REACH, 1, REACH // 2).reshape(gain.shape)
+        delta = delta * (_added(least.unsqueeze(-1) * weight)[..., :count] / total)
+    return delta
 
 
 def _resynthesis(spectra: Tensor, threshold: Threshold, delta: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Audio:
     def space(
         self,
         *,
-        norm: str = "linf",
+        norm: str | None = None,
         eps: float = float("inf"),
         snr: float | None = None,
         band: Sequence[float] | None = None,
@@ -50,19 +50,21 @@ class Audio:
         """The space of a user's words.
 
         Args:
-            norm: `linf`, `l2`, `snr` or `masking`.
+            norm: `linf` if not given, `l2`, `snr` or `masking`.
             eps: the radius in that norm's unit.
             snr: at least so many dB of signal to noise, in place of norm and eps.
             band: (low, high) in Hz.
 
         Raises:
-            ParameterError: snr beside norm or eps.
+            ParameterError: snr beside another norm or eps, a band that is not two numbers.
         """
         if snr is not None:
-            if norm not in ("linf", "snr") or eps != float("inf"):
+            if norm not in (None, "snr") or eps != float("inf"):
                 raise ParameterError("snr is given beside norm or eps", where="snr", fix="give snr alone")
+            if isinstance(snr, bool) or not isinstance(snr, (int, float)):
+                raise ParameterError(f"snr is {snr!r}", where="snr", fix="give dB as a number, such as 25")
             norm, eps = "snr", 10 ** (-snr / 20)
-        return space.WaveSpace(norm, eps, None if band is None else Band(*band))
+        return space.WaveSpace(norm or "linf", eps, None if band is None else Band.of(band))
 
     def goal(self, targeted: bool, /, *, wer: float | None = None) -> Goal:
         """Another class or transcript, a certain one, or with `wer` a word error rate of at least that.
@@ -108,10 +110,14 @@ class Audio:
         return channels.read_file(path)
 
     def pack(self, row: Waves) -> Tensor:
-        return torch.cat([torch.tensor([row.rate], dtype=row.samples.dtype), row[0]])
+        """(3 + T,) the sample rate to the base of 256, which every dtype holds exactly, and the samples."""
+        digits = [row.rate >> 16, row.rate >> 8 & 255, row.rate & 255]
+        return torch.cat([torch.tensor(digits, dtype=row.samples.dtype), row[0]])
 
     def unpack(self, packed: Sequence[Tensor]) -> Waves:
-        return rows.join([Waves.of([one[1:]], int(one[0])) for one in packed])
+        digits = [[int(digit) for digit in one[:3]] for one in packed]
+        rates = [high << 16 | middle << 8 | low for high, middle, low in digits]
+        return rows.join([Waves.of([one[3:]], rate) for one, rate in zip(packed, rates, strict=True)])
 
     def figures(self, x: Waves, adv: Waves, caption: tuple[str, str]) -> str:
         from mmadv_audio.figures import example

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,13 +13,23 @@ from torch import Tensor
 
 from mmadv import BallRegion, BallSpace, Noise, norms
 from mmadv.errors import InputError, ParameterError, nearest
-from mmadv.rows import like, shared
+from mmadv.rows import like, settled, shared
 from mmadv_audio import masking
 from mmadv_audio.constraints import Band
 from mmadv_audio.waves import Waves
 
 HAIR = 10 ** (-0.01 / 20)
 """A frame counts as masked up to 0.01 dB above the threshold, which rounding can make of one that is masked exactly."""
+STOI_SECONDS = 0.4
+"""The measure compares stretches of 384 ms."""
+TURNS = 12
+"""Between box, threshold and band, before what is left over is scaled away."""
+RELAXATION = 1.9
+"""How far each turn goes towards the box: almost twice the way, which needs far fewer turns than just to its border."""
+MARGIN = 0.05
+"""Of a perturbation's largest sample that is kept from the ends of the box while a band is imposed."""
+LOUDEST = 10.0
+"""Times the signal: what is louder is no limit, but a number of dB that was meant."""
 NORMS = ("linf", "l2", "snr", "masking")
 
 
@@ -88,20 +99,25 @@ class WaveRegion:
     def _narrowed(self, adv: Waves) -> Waves:
         """Into the band and under the masking threshold; what is there already stays as it is.
 
-        Both sets are convex around 0, and so are box and ball: scaling a perturbation down leaves none of them.
+        Box, band and threshold are convex and hold 0, so that scaling a perturbation down leaves none of them. That is
+        the last step, after some in turns between the sets, which leave little to scale away.
         """
         if self.band is None and self.threshold is None:
             return adv
+        inside = self.feasible(adv)
+        if settled(inside):
+            return adv
         delta, x = self.delta(adv), self.x.samples
         x = x.unsqueeze(1) if delta.dim() > x.dim() else x
-        inside = self.feasible(adv)
-        if self.band is not None:
-            delta = self.band.kept(self.like(delta)).samples
-            room = torch.where(delta > 0, 1 - x, 1 + x)
-            delta = delta * _most(room, delta.abs())
+        aim = (self.eps - self._slack()).clamp_min(0)  # adding it to x rounds, which quiet bins feel
+        for _ in range(1 if self.band is None else TURNS):
+            if self.threshold is not None:
+                delta = masking.below(delta, self.threshold, aim)
+            if self.band is not None:
+                delta = self.band.kept(self.like(self._clipped(delta, x))).samples
+        room = torch.where(delta > 0, 1 - x, 1 + x)
+        delta = delta.clamp(-1 - x, 1 - x) if self.band is None else delta * _most(room, delta.abs())
         if self.threshold is not None:
-            aim = (self.eps - self._slack()).clamp_min(0)  # adding it to x rounds, which quiet bins feel
-            delta = masking.below(delta, self.threshold, aim).clamp(-1 - x, 1 - x)
             ratio = masking.peak_ratio(delta, self.threshold)
             aim = aim if ratio.dim() == 1 else aim.unsqueeze(1)
             delta = delta * like((aim / ratio.clamp_min(torch.finfo(ratio.dtype).tiny)).clamp_max(1), delta)
@@ -109,7 +125,16 @@ class WaveRegion:
             wide = delta.to(self.ball.x.dtype)
             size = norms.distance(wide, self.ball.norm)
             delta = (wide * like((self.ball.radius(size) / size.clamp_min(1e-30)).clamp_max(1), wide)).to(delta.dtype)
-        return adv.with_samples(torch.where(like(inside, delta), adv.samples, x + delta))
+        return adv.with_samples(torch.where(like(inside, delta), adv.samples, (x + delta).clamp(-1, 1)))
+
+    def _clipped(self, delta: Tensor, x: Tensor) -> Tensor:
+        """Perturbations towards a little inside of box and Linf ball: at a sample of exactly ±1, not even a ripple of the band has room."""
+        margin = MARGIN * delta.abs().amax(-1, keepdim=True)
+        low, high = margin - 1 - x, 1 - margin - x
+        if self.norm == "linf":
+            low, high = low.clamp_min(-like(self.eps, low)), high.clamp_max(like(self.eps, high))
+        clipped = torch.clamp(delta, torch.minimum(low, high), torch.maximum(low, high))
+        return delta + RELAXATION * (clipped - delta)
 
     def jitter(self, noise: Noise, candidates: int | None = None) -> Waves:
         """Feasible starts: uniform in the Linf ball, else on random rays with uniform radius."""
@@ -133,29 +158,41 @@ class WaveRegion:
         return self.project(self.like(x + (step * like(drawn(noise.uniform), step)).to(x.dtype)))
 
     def distance(self, adv: Waves) -> Tensor:
+        adv = self._fitted(adv)
         if self.threshold is not None:
             return masking.peak_ratio(self.delta(adv), self.threshold)
         size = self.ball.distance(adv.samples.to(self.ball.x.dtype)).to(adv.samples.dtype)
         return size / (self.unit if size.dim() == 1 else self.unit.unsqueeze(1))
 
     def feasible(self, adv: Waves) -> Tensor:
+        if not adv.samples.shape[-1]:
+            return torch.ones(adv.samples.shape[:-1], dtype=torch.bool, device=adv.samples.device)
+        longest = self.x.samples.shape[-1]
+        inside = (adv.samples[..., longest:] == 0).all(-1)
+        adv = self._fitted(adv)
         samples, valid = adv.samples, self.valid(adv.samples)
-        if not samples.shape[-1]:
-            return torch.ones(samples.shape[:-1], dtype=torch.bool, device=samples.device)
-        inside = (samples.amin(-1) >= -1) & (samples.amax(-1) <= 1)  # NaN fails both
+        inside &= (samples.amin(-1) >= -1) & (samples.amax(-1) <= 1)  # NaN fails both
         inside &= ((samples == 0) | valid).all(-1)
         if self.band is not None:
             inside &= self.band.inside(self.like(self.delta(adv)))
         distance, limit = self.distance(adv), self.eps + self._slack()
         return inside & (distance <= (limit if distance.dim() == 1 else limit.unsqueeze(1)))
 
+    def _fitted(self, adv: Waves) -> Waves:
+        """Rows padded as far as the clean ones are: those of a run that are read one by one may be padded otherwise."""
+        more = self.x.samples.shape[-1] - adv.samples.shape[-1]
+        return adv if not more else adv.with_samples(torch.nn.functional.pad(adv.samples, (0, more)))
+
     def _slack(self) -> Tensor:
         """(A,) how far rounding alone can carry `x + δ` out, in the threat model's unit."""
-        unit = torch.finfo(self.x.samples.dtype).eps
+        samples = self.x.samples
         if self.threshold is not None:
-            return masking.rounding(self.x.samples, self.threshold)
+            return masking.rounding(samples, self.threshold)
+        if not samples.shape[-1]:
+            return torch.zeros_like(self.eps)
+        largest = (samples.abs().amax(-1) + self.eps * self.unit).clamp_max(1)
         entries = 1.0 if self.norm == "linf" else self.x.length.sqrt()
-        return unit * entries / self.unit
+        return torch.finfo(samples.dtype).eps * largest * entries / self.unit
 
     def judging(self) -> WaveRegion:
         return self
@@ -196,14 +233,23 @@ class WaveSpace:
                 where="eps",
                 fix="give a number of at least 0; an SNR of 25 dB is 10 ** (-25 / 20)",
             )
+        if self.norm == "snr" and LOUDEST < self.eps < float("inf"):
+            raise ParameterError(
+                f"eps is {self.eps:g}, noise {20 * math.log10(self.eps):.0f} dB louder than the signal",
+                where="eps",
+                fix="eps is a ratio of amplitudes; for 25 dB give snr=25, or eps: -25 dB in a spec",
+            )
 
     def around(self, x: Waves) -> WaveRegion:
         """The region around waveforms.
 
         Raises:
-            InputError: samples outside [−1, 1] or NaN; silence, where the limit is relative to the signal.
+            InputError: samples outside [−1, 1] or NaN; silence, where the limit is relative to the signal; a recording that has
+            no frequency in the band.
         """
         samples = x.samples
+        if self.band is not None:
+            self.band.check(x)
         limits = torch.full((len(x),), float(self.eps), dtype=samples.dtype, device=samples.device)
         kind = "linf" if self.norm in ("linf", "masking") else "l2"
         wide = samples if kind == "linf" else samples.double()
@@ -220,11 +266,14 @@ class WaveSpace:
         return dataclasses.replace(self, eps=float("inf"))
 
     def measures(self, x: Waves, adv: Waves) -> dict[str, Tensor]:
-        """SNR in dB, the largest change of a sample, the share of masked frames, dB over the masking threshold, and STOI where pystoi is installed."""
+        """SNR in dB, the largest change of a sample, the share of masked frames, dB over the masking threshold, and STOI where pystoi is installed.
+
+        NaN stands for what is not defined: SNR and STOI of silence, and STOI of less than 0.4 s.
+        """
         delta = (adv.samples - x.samples).double()
         signal, noise = (part.square().sum(-1) for part in (x.samples.double(), delta))
         found = {
-            "SNR dB": 10 * torch.log10(signal / noise.clamp_min(1e-30)),
+            "SNR dB": torch.where(signal > 0, 10 * torch.log10(signal / noise.clamp_min(1e-30)), float("nan")),
             "linf": norms.distance(delta, "linf"),
         }
         threshold, delta = masking.threshold(x), delta.to(x.samples.dtype)
@@ -260,9 +309,13 @@ def _intelligible(x: Waves, adv: Waves) -> dict[str, Tensor]:
 
     found = []
     for clean, noisy in zip(x, adv, strict=True):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of what is too short to be judged
-            found.append(float(stoi(clean.double().cpu().numpy(), noisy.double().cpu().numpy(), x.rate)))
+        if len(clean) <= STOI_SECONDS * x.rate or not clean.any():
+            found.append(float("nan"))
+            continue
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")  # it answers 1e-5 and warns, where too few frames are no silence
+            value = float(stoi(clean.double().cpu().numpy(), noisy.double().cpu().numpy(), x.rate))
+        found.append(float("nan") if caught else value)
     return {"STOI": torch.tensor(found)}
 
 
@@ -270,7 +323,7 @@ def checked(x: Any) -> Waves:
     """Waveforms of what a user passed.
 
     Raises:
-        InputError: a bare array, whose sample rate nobody knows.
+        InputError: a bare array, whose sample rate nobody knows; rows that `Waves.check` refuses.
     """
     if not isinstance(x, Waves):
         raise InputError(
@@ -278,4 +331,4 @@ def checked(x: Any) -> Waves:
             where="x",
             fix="pass mmadv_audio.Waves.of(waveforms, rate=16000)",
         )
-    return x
+    return x.check()

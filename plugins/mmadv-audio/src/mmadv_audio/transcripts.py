@@ -7,7 +7,7 @@ records hold transcripts as they hold classes, and `Targeted` is exact transcrip
 from __future__ import annotations
 
 import hashlib
-import re
+import unicodedata
 
 import jiwer
 import torch
@@ -18,17 +18,21 @@ from mmadv.errors import InputError
 _KNOWN: dict[int, str] = {}
 """Texts by label. Only ever added to, and the same label always means the same text."""
 
-_APART = re.compile(r"[^\w' ]|_")
-
 
 def normalised(text: str) -> str:
-    """The one normalisation of reference and hypothesis: lower case, letters, digits and apostrophes, single spaces.
+    """The one normalisation of reference and hypothesis: lower case, letters with their marks, digits and apostrophes, single spaces.
+
+    What Unicode calls compatible is one spelling (NFKC): ligatures, full-width letters, accents as parts of a letter or behind it.
 
     Example:
         >>> normalised(" Don't stop -- NOW! ")
         "don't stop now"
+        >>> normalised("cafe\u0301") == normalised("caf\u00e9")
+        True
     """
-    return " ".join(word for word in _APART.sub(" ", text.lower().replace("’", "'")).split() if word.strip("'"))
+    lower = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()).replace("’", "'")
+    kept = "".join(sign if sign == "'" or unicodedata.category(sign)[0] in "LNM" else " " for sign in lower)
+    return " ".join(word for word in kept.split() if word.strip("'"))
 
 
 def label_of(text: str) -> int:

@@ -86,10 +86,13 @@ class Played(nn.Module):
     ) -> None:
         super().__init__()
         if impulses is not None and (
-            impulses.dim() != 2 or not impulses.numel() or not bool(impulses.isfinite().all())
+            not isinstance(impulses, Tensor)
+            or impulses.dim() != 2
+            or not impulses.numel()
+            or not bool(impulses.isfinite().all())
         ):
             raise ParameterError(
-                f"the rooms have shape {tuple(impulses.shape)}, or are not finite",
+                f"the rooms are a {type(impulses).__name__} of shape {tuple(getattr(impulses, 'shape', ()))}, or not finite",
                 where="impulses",
                 fix="give finite impulse responses (R, L), such as those of rooms(…)",
             )
@@ -132,7 +135,10 @@ def _range(name: str, given: tuple[float, float]) -> tuple[float, float]:
     Raises:
         ParameterError: no (low, high).
     """
-    low, high = (float(value) for value in given) if len(given) == 2 else (1.0, 0.0)
+    try:
+        low, high = (float(value) for value in given)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ParameterError(f"{name} is {given!r}", where=name, fix="give (low, high) with low <= high")
     return low, high

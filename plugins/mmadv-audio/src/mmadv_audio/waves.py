@@ -45,6 +45,10 @@ class Waves:
         """
         if isinstance(rate, bool) or not isinstance(rate, int) or not 1_000 <= rate <= 768_000:
             raise InputError(f"the sample rate is {rate!r}", where="rate", fix="give samples a second, such as 16000")
+        if isinstance(waves, (str, bytes)) or not hasattr(waves, "__iter__"):
+            raise InputError(
+                f"the waveforms are a {type(waves).__name__}", where="x", fix="give a list of 1-D floating arrays"
+            )
         found = [_checked(wave, row) for row, wave in enumerate(waves)]
         kind = found[0].dtype if found else torch.float32
         samples = torch.zeros(len(found), max(map(len, found), default=0), dtype=kind)
@@ -67,6 +71,30 @@ class Waves:
         longest = max(part.samples.shape[-1] for part in parts)
         samples = [torch.nn.functional.pad(part.samples, (0, longest - part.samples.shape[-1])) for part in parts]
         return cls(torch.cat(samples), torch.cat([part.length for part in parts]), rates.pop())
+
+    def check(self) -> Waves:
+        """These rows, seen to be what the class promises; `of` makes none that aren't.
+
+        Raises:
+            InputError: samples that are no floats, lengths that aren't theirs, or something after a row's end.
+        """
+        fix = "make them with Waves.of([one, another, …], rate=…)"
+        samples, length = self.samples, self.length
+        if samples.dim() != 2 or not samples.is_floating_point() or length.shape != samples.shape[:1]:
+            raise InputError(
+                f"waveforms have shape {tuple(samples.shape)}, dtype {samples.dtype} and lengths {tuple(length.shape)}",
+                where="x",
+                fix=fix,
+            )
+        odd = (length < 1) | (length > samples.shape[1]) | ((samples != 0) & ~self.valid).any(1)
+        if bool(odd.any()):
+            row = int(odd.nonzero()[0, 0])
+            raise InputError(
+                f"a waveform of length {int(length[row])} does not fit {samples.shape[1]} samples that end in silence",
+                where=f"x, row {row}",
+                fix=fix,
+            )
+        return self
 
     def with_samples(self, samples: Tensor) -> Waves:
         """The same rows with other samples."""
@@ -106,8 +134,15 @@ class Waves:
 
 def _checked(wave: Any, row: int) -> Tensor:
     """One waveform as a tensor; values are judged by the space."""
-    samples = torch.as_tensor(wave)
     where = f"x, row {row}"
+    try:
+        samples = torch.as_tensor(wave)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"a waveform is a {type(wave).__name__} that can't be read as samples: {error}",
+            where=where,
+            fix="give 1-D floating arrays in [-1, 1]; np.ascontiguousarray for reversed ones",
+        ) from error
     if samples.dim() == 2 and 1 in samples.shape:
         samples = samples.reshape(-1)
     if samples.dim() != 1:

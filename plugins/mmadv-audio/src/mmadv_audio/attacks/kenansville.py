@@ -42,7 +42,8 @@ class Kenansville(Attack):
     def init(self, oracle: Oracle) -> Waves:
         region = oracle.region
         signal = region.x.samples.double().square().sum(-1).sqrt()
-        limit = (region.eps * region.unit).double() / signal.clamp_min(torch.finfo(torch.float64).tiny)
+        # Of silence there is no share: nothing is left out of it.
+        limit = torch.where(signal > 0, (region.eps * region.unit).double() / signal, 0.0)
         return region.project(removed(region.x, limit))
 
     def step(self, state: Waves, oracle: Oracle) -> Waves:

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from mmadv import Access, Attack, Oracle, losses
 from mmadv.errors import ParameterError
-from mmadv.rows import like
 from mmadv_audio.waves import Waves
 
 
@@ -87,7 +86,9 @@ class NES(Attack):
         known = torch.isfinite(loss)
         mean = torch.where(known, loss, 0.0).sum(1) / known.sum(1).clamp_min(1)
         gain = torch.where(known, loss - mean.unsqueeze(1), 0.0).to(adv.dtype)
-        grad = torch.stack([(one * like(weight, one)).sum(0) for one, weight in zip(drawn, gain, strict=True)])
+        grad = torch.zeros_like(state.adv.samples)
+        for one in range(self.samples):  # one after the other: a sum that knows nothing of other rows' lengths
+            grad = torch.addcmul(grad, drawn[:, one], gain[:, one, None])
         momentum = self.momentum * state.momentum + (1 - self.momentum) * grad / (self.samples * self.sigma)
         rose = mean > state.best
         waited = torch.where(rose, 0, state.waited + 1)

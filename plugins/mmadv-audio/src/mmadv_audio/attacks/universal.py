@@ -31,6 +31,9 @@ class Universal(Attack):
         perturbation: (P,) samples, a WAV file of them, or a factory `package.module:function`.
         repeat: over the whole recording, or only over its beginning.
 
+    Raises:
+        ParameterError: none is given, or one that is no waveform at the recordings' sample rate.
+
     Example:
         >>> Universal(perturbation=torch.zeros(8)).access.name
         'DECISION'
@@ -51,7 +54,8 @@ class Universal(Attack):
             )
 
     def init(self, oracle: Oracle) -> Waves:
-        return laid(oracle.region, _samples(self.perturbation).to(oracle.region.x.samples), self.repeat)
+        x = oracle.region.x
+        return laid(oracle.region, _samples(self.perturbation, x.rate).to(x.samples), self.repeat)
 
     def step(self, state: Waves, oracle: Oracle) -> Waves:
         oracle.evaluate(state)
@@ -122,10 +126,35 @@ class _Fitting(Attack):
         self.delta = self.ball.climb_(self.delta, (whole.sum(0) if self.repeat else whole[0]).unsqueeze(0), self.lr)
 
 
-def _samples(perturbation: Any) -> Tensor:
-    if isinstance(perturbation, Tensor):
-        return perturbation.reshape(-1)
-    if isinstance(perturbation, str) and ":" in perturbation and not Path(perturbation).exists():
-        found: Tensor = resolve_name(perturbation)()
-        return found.reshape(-1)
-    return read_file(Path(perturbation))[0]
+def _samples(perturbation: Any, rate: int) -> Tensor:
+    """(P,) samples of what a user gave.
+
+    Raises:
+        ParameterError: it is no waveform, or one at another sample rate than the recordings'.
+    """
+    where, found = "perturbation", perturbation
+    if isinstance(found, str) and ":" in found and not Path(found).exists():
+        found = resolve_name(found)()
+    if isinstance(found, (str, Path)):
+        found = read_file(Path(found))
+    if isinstance(found, Waves):
+        if len(found) != 1 or found.rate != rate:
+            raise ParameterError(
+                f"the perturbation has {found.rate} samples a second, and the recordings {rate}",
+                where=where,
+                fix=f"give one perturbation, resampled to {rate} Hz",
+            )
+        found = found[0]
+    try:
+        samples = torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ParameterError(
+            f"a {type(found).__name__} can't be read as samples: {error}", where=where, fix="give a tensor (P,)"
+        ) from error
+    if samples.dim() != 1 or not len(samples) or not samples.is_floating_point() or not samples.isfinite().all():
+        raise ParameterError(
+            f"the perturbation has shape {tuple(samples.shape)} and dtype {samples.dtype}, or is not finite",
+            where=where,
+            fix="give finite floating samples of one channel (P,)",
+        )
+    return samples
