@@ -5,13 +5,14 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 
 PYTHON ?= python3
+WORKERS ?= 2
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python -m
 
 .PHONY: audit test lint setup clean
 
 audit: setup
-	$(RUN) mmadv.cli audit mmadv/demo.yaml --out runs/demo
+	$(RUN) mmadv.cli audit mmadv/demo.yaml --out runs/demo --workers $(WORKERS)
 
 test: setup
 	$(RUN) pytest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmadv import alarms, api, rows
 from mmadv.catalog import Catalog
-from mmadv.errors import AssetError, MmadvError, RunError
+from mmadv.errors import AssetError, MmadvError, ParameterError, RunError
 from mmadv.host import Host
 from mmadv.ledger import Status
 from mmadv.runs import Folder, RunInfo, broken_files, seal, write_json
@@ -153,15 +153,22 @@ class Audit:
         }
         return {"targets": targets, "data": data, "spaces": spaces, "versions": versions}
 
-    def run(self, progress: Progress | None = None) -> dict[str, Any]:
+    def run(self, progress: Progress | None = None, *, workers: int = 1) -> dict[str, Any]:
         """Do what is left to do, and sum up.
+
+        Args:
+            progress: told of what is done and what comes next.
+            workers: processes that share the units; the records are the same for any number.
 
         Returns:
             The summary, as in `summary.json`.
 
         Raises:
+            ParameterError: no workers.
             RunError: the folder belongs to another run, is in use or can't be written; a stored shard is corrupt.
         """
+        if workers < 1:
+            raise ParameterError(f"there are {workers} workers", where="workers", fix="give at least 1")
         facts = self.facts()  # what can't be resolved leaves no folder behind
         with self.folder.locked():
             self.folder.begin(self.spec, facts)
@@ -169,16 +176,9 @@ class Audit:
             info = RunInfo(self.folder.path, self.spec.title, len(units))
             self.host.observe("run_started", run=info)
             try:
-                for done, unit in enumerate(units):
-                    stage, place = self.stages[unit.campaign], self.place(unit)
-                    if progress is not None:
-                        progress(done, len(units), f"{stage.campaign.name}: {stage.campaign.label(unit.attack)}")
-                    if place.exists():
-                        self._refuse_broken(place)
-                        continue
-                    with self.folder.writing(place) as hidden:
-                        self._compute(unit, hidden)
-                    self.host.observe("step_finished", run=info, done=done + 1, total=len(units))
+                for done, unit in enumerate(self._computed(units, workers, progress), 1):
+                    if unit is not None:
+                        self.host.observe("step_finished", run=info, done=done, total=len(units))
                 if progress is not None:
                     progress(len(units), len(units), "summary")
                 summary = summarise(self)
@@ -191,6 +191,42 @@ class Audit:
             self.host.observe("run_finished", run=info)
         return summary
 
+    def _computed(self, units: list[Unit], workers: int, progress: Progress | None) -> Iterator[Unit | None]:
+        """Compute what is left of the units; gives each that was computed, and None for each that stood already."""
+        left = []
+        for unit in units:
+            if (place := self.place(unit)).exists():
+                self._refuse_broken(place)
+            else:
+                left.append(unit)
+        done = len(units) - len(left)
+        yield from [None] * done
+
+        def tell(unit: Unit) -> None:
+            campaign = self.stages[unit.campaign].campaign
+            if progress is not None:
+                progress(done, len(units), f"{campaign.name}: {campaign.label(unit.attack)}")
+
+        if workers == 1:
+            for unit in left:
+                tell(unit)
+                self.compute(unit)
+                done += 1
+                yield unit
+            return
+        from mmadv.workers import computed
+
+        rows: dict[object, list[Unit]] = {}
+        for unit in left:  # in a cascade an attack takes up what the one before it left standing
+            alone = not self.stages[unit.campaign].campaign.cascade
+            rows.setdefault(unit if alone else (unit.campaign, unit.shard), []).append(unit)
+        if left:
+            tell(left[0])
+        for unit in computed(self, rows.values(), workers):
+            done += 1
+            tell(unit)
+            yield unit
+
     @staticmethod
     def _refuse_broken(place: Path) -> None:
         if broken := broken_files(place):
@@ -201,6 +237,11 @@ class Audit:
             )
 
     # --- one unit ------------------------------------------------------------------------------------
+
+    def compute(self, unit: Unit) -> None:
+        """Compute one unit into its place; this process, or the one that started it, holds the folder."""
+        with self.folder.writing(self.place(unit)) as hidden:
+            self._compute(unit, hidden)
 
     def _compute(self, unit: Unit, place: Path) -> None:
         began = time.perf_counter()

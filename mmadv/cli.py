@@ -1,4 +1,7 @@
-"""The command line: attack, audit, verify, report, plugins, doctor, schema, and what plugins add to it.
+"""The command line: attack, audit, gate, compare, verify, report, plugins, doctor, schema, and what plugins add to it.
+
+Exit codes: 0 where all is well; 1 where a gate fails, a comparison or a verification finds something, or `doctor` something broken;
+2 where a command can't be done as asked, which the message explains.
 
 Nothing here imports torch before a command needs it, so that `--help` and `plugins` answer at once.
 """
@@ -30,7 +33,15 @@ from mmadv.host import HOOKS, Host, Plugin
 
 if TYPE_CHECKING:
     from mmadv.audit import Audit
+    from mmadv.gates import Gate
 
+FAIL_UNDER = typer.Option(
+    metavar="[CAMPAIGN[@EPS]=]SHARE",
+    help="Exit 1 where robust accuracy, in the worst case at the largest eps, is below this share; may be repeated.",
+)
+ALLOW_SUSPECT = typer.Option(help="Judge figures whose verdict is suspect by their value; else they fail.")
+JUNIT = typer.Option(metavar="FILE", help="Write the gates as JUnit XML.")
+JSON = typer.Option("--json", metavar="FILE", help="Write the outcome as JSON.")
 STYLES = {"loaded": "green", "failed": "red", "collision": "red", "blocked": "yellow"}
 TRUST = {"reliable": "green", "suspect": "yellow", "invalid": "red"}
 
@@ -160,12 +171,94 @@ def audit(
     ctx: typer.Context,
     spec: Annotated[Path, typer.Argument(help="The audit's YAML file.")],
     out: Annotated[Path, typer.Option(help="The run folder; a run that was stopped goes on where it was.")],
+    workers: Annotated[int, typer.Option(help="Processes that share the work; the records are the same.")] = 1,
+    fail_under: Annotated[list[str] | None, FAIL_UNDER] = None,
+    allow_suspect: Annotated[bool, ALLOW_SUSPECT] = False,
+    junit: Annotated[Path | None, JUNIT] = None,
+    as_json: Annotated[Path | None, JSON] = None,
 ) -> None:
     """Run an audit into a folder, and write its report; the last line is the report's path."""
     from mmadv.audit import Audit
+    from mmadv.gates import Gate
     from mmadv.spec import read
 
-    _run(Audit(read(spec), out, host_of(ctx)))
+    gates = [Gate.of(one) for one in fail_under or []]
+    plan = read(spec)
+    names = [campaign.name for campaign in plan.campaigns]
+    for one in gates:  # before hours of work, not after
+        if one.campaign is not None and one.campaign not in names:
+            fix = nearest(one.campaign, names)
+            raise ParameterError(f"there is no campaign {one.campaign!r}", where="--fail-under", fix=fix)
+    console = Console()
+    made = Audit(plan, out, host_of(ctx))
+    summary = _run(made, workers)
+    passed = _gated(console, summary, gates, allow_suspect, junit, as_json)
+    _draw(made, summary)
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gate(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    fail_under: Annotated[list[str], FAIL_UNDER],
+    allow_suspect: Annotated[bool, ALLOW_SUSPECT] = False,
+    junit: Annotated[Path | None, JUNIT] = None,
+    as_json: Annotated[Path | None, JSON] = None,
+) -> None:
+    """Judge a finished run by what it must hold; exit 1 where it doesn't."""
+    from mmadv.gates import Gate
+    from mmadv.runs import Folder
+
+    summary = Folder(run).json("summary.json")
+    if not _gated(Console(), summary, [Gate.of(one) for one in fail_under], allow_suspect, junit, as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    ctx: typer.Context,
+    run_a: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    run_b: Annotated[Path, typer.Argument(help="Of another, or the same.")],
+    a: Annotated[str | None, typer.Option(help="A campaign of the first; all that both have, if not given.")] = None,
+    b: Annotated[str | None, typer.Option(help="The campaign of the second to compare it with.")] = None,
+    fail_if_worse: Annotated[bool, typer.Option(help="Exit 1 where the second is significantly worse.")] = False,
+    as_json: Annotated[Path | None, JSON] = None,
+) -> None:
+    """Compare two runs example by example, and say which differences are more than chance."""
+    from mmadv import compare as comparing
+    from mmadv.audit import Audit
+    from mmadv.runs import write_json
+
+    sides = []
+    for run in (run_a, run_b):
+        made = Audit.of_folder(run, host_of(ctx))
+        made.keep([campaign["name"] for campaign in made.folder.json("summary.json")["campaigns"]])
+        sides.append(made)
+    found = comparing.compare(sides[0], sides[1], (a, b))
+    console = Console()
+    for one in found:
+        table = Table(
+            "eps", "a", "b", "both hold", "only a", "only b", "none", "p", "differ", title=f"a  {one.a}\nb  {one.b}"
+        )
+        for point in one.points:
+            counts = (point.both, point.only_a, point.only_b, point.neither)
+            table.add_row(
+                "clean" if point.eps is None else f"{point.eps:.4g}",
+                f"{100 * point.a:.1f} %", f"{100 * point.b:.1f} %", *map(str, counts), f"{point.p:.2g}",
+                Text("yes", style="yellow") if point.differs else "not shown",
+            )  # fmt: skip
+        console.print(table)
+        if one.left_out:
+            console.print(Text(f"{one.left_out} examples are not in both, or were not judged in both", style="yellow"))
+        for word, mine, other in one.unequal:
+            console.print(Text(f"the attackers differ in {word}: {mine} | {other}", style="yellow"), soft_wrap=True)
+    console.print("p: McNemar's exact test over paired examples, Holm's correction over eps", highlight=False)
+    if as_json is not None:
+        write_json(as_json, {"comparisons": [one.plain for one in found]})
+    if fail_if_worse and any(one.worse for one in found):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -214,7 +307,8 @@ def attack(
         "attacks": [entry],
     }
     plain = {"title": f"{name} on {model}", "seed": seed, "campaigns": [campaign]}
-    _run(Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx)))
+    made = Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx))
+    _draw(made, _run(made))
 
 
 @app.command()
@@ -255,13 +349,11 @@ def schema() -> None:
     print(json.dumps(Spec.model_json_schema(), indent=2))
 
 
-def _run(made: Audit) -> None:
-    """Run an audit, and print its summary and the path of its report."""
-    from mmadv import report as drawing
-
+def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
+    """Run an audit, and print its summary."""
     console = Console()
     with _progress(console) as progress:
-        summary = made.run(progress)
+        summary = made.run(progress, workers=workers)
     table = Table("campaign", "clean", "eps", "robust, at most", "stored", "verdict", title=summary["title"])
     for campaign in summary["campaigns"]:
         clean = campaign["clean"]
@@ -282,7 +374,40 @@ def _run(made: Audit) -> None:
             Text(f"left out: {one['name']}: {one['what']} ({one['where']})\n  fix: {one['fix']}", style="yellow"),
             soft_wrap=True,
         )
+    return summary
+
+
+def _draw(made: Audit, summary: dict[str, Any]) -> None:
+    """Write the report, and print its path as the last line."""
+    from mmadv import report as drawing
+
     print(drawing.write(made, summary))
+
+
+def _gated(
+    console: Console,
+    summary: dict[str, Any],
+    gates: list[Gate],
+    allow_suspect: bool,
+    junit: Path | None,
+    as_json: Path | None,
+) -> bool:
+    """Judge gates, print and write the outcome; whether all pass."""
+    from mmadv.gates import judged
+    from mmadv.gates import junit as as_junit
+    from mmadv.runs import write_json, write_text
+
+    results = judged(summary, gates, allow_suspect=allow_suspect)
+    for one in results:
+        state = Text("pass", style="green") if one.passed else Text("FAIL", style="red")
+        told = f"  {one.campaign}: {one.check}" + ("" if one.passed else f": {one.failure}")
+        console.print(state.append(told, style="default"), soft_wrap=True)
+    if junit is not None:
+        write_text(junit, as_junit(summary, results))
+    if as_json is not None:
+        told_all = [{**vars(one), "passed": one.passed} for one in results]
+        write_json(as_json, {**summary, "gates": told_all, "passed": all(one.passed for one in results)})
+    return all(one.passed for one in results)
 
 
 def _share(rate: dict[str, Any] | None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MmadvError(Exception):
@@ -26,6 +27,10 @@ class MmadvError(Exception):
         super().__init__(what, where, fix)
         self.what, self.where, self.fix = what, where, fix
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it passes from a worker to the process that waits for it."""
+        return _made_again, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.where:
@@ -33,6 +38,12 @@ class MmadvError(Exception):
         if self.fix:
             lines.append(f"  fix:   {self.fix}")
         return "\n".join(lines)
+
+
+def _made_again(kind: type[MmadvError], args: tuple[str, ...], found: dict[str, Any]) -> MmadvError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(found)
+    return error
 
 
 class InputError(MmadvError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmadv import alarms
@@ -37,11 +38,10 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
     campaign = stage.campaign
     levels: Sequence[float] = campaign.threat.eps
     attacks: list[dict[str, Any]] = []
-    worst: dict[float, dict[tuple[int, int], tuple[str, bool]]] = {eps: {} for eps in levels}
-    worst_stored: dict[float, dict[tuple[int, int], tuple[str, bool]]] = {eps: {} for eps in levels}
+    told = _records(audit, number, stage)
     for index, attack in enumerate(stage.attacks):
         units = [Unit(number, index, shard) for shard in range(stage.shards)]
-        records = [{**record, "shard": unit.shard} for unit in units for record in audit.records(audit.place(unit))]
+        records = told[index]
         counts = sum(
             (alarms.Counts(**json.loads((audit.place(unit) / "unit.json").read_text())["counts"]) for unit in units),
             alarms.Counts(),
@@ -49,17 +49,12 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
         seconds = sum(json.loads((audit.place(unit) / "cost.json").read_text())["seconds"] for unit in units)
         curve = []
         for eps in levels:
-            at = [r for r in records if r["eps"] == eps] if attack.keeps == "hit" else records
-            inside = [r["success"] and (attack.keeps == "hit" or r["distance"] <= eps) for r in at]
+            at, inside = _at(records, attack.keeps, eps)
             _, robust = rates([r["status"] for r in at], inside)
             _, stored = rates(
                 [r["status"] for r in at], [hit and r["stored_success"] for hit, r in zip(inside, at, strict=True)]
             )
             curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored)})
-            for record, hit in zip(at, inside, strict=True):
-                who = (record["shard"], record["row"])
-                _worsen(worst[eps], who, record["status"], hit)
-                _worsen(worst_stored[eps], who, record["status"], hit and record["stored_success"])
         attacked = [r for r in records if r["status"] != Status.ALREADY_WRONG]
         distances = sorted(float("inf") if r["distance"] is None else r["distance"] for r in attacked)
         examples = max(len({(r["shard"], r["row"]) for r in attacked}), 1)
@@ -86,8 +81,8 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
     worst_curve = []
     for eps in levels:
         robust, stored = (
-            rates([status for status, _ in one[eps].values()], [hit for _, hit in one[eps].values()])[1]
-            for one in (worst, worst_stored)
+            rates([one.status for one in found], [one.hit for one in found])[1]
+            for found in (_worst(told, stage, eps, stored).values() for stored in (False, True))
         )
         worst_curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored)})
     further = _masked(attacks) if stage.kind.continuous else ()
@@ -133,12 +128,77 @@ def _rate(rate: Rate) -> dict[str, Any]:
     }
 
 
-def _worsen(worst: dict[tuple[int, int], tuple[str, bool]], who: tuple[int, int], status: str, hit: bool) -> None:
-    """Keep the worst that any attack did to an example; a judged one counts before an error."""
-    before = worst.get(who)
-    void = (Status.ERROR, Status.INFEASIBLE)
-    if before is None or (hit and not before[1]) or (before[0] in void and status not in void):
-        worst[who] = (status if not hit or status == Status.ALREADY_WRONG else Status.FOOLED, hit)
+@dataclass(frozen=True)
+class Outcome:
+    """The worst that any attack of a campaign did to an example.
+
+    Args:
+        key: of the example.
+        x: SHA-256 of the clean input.
+        y: what is right.
+        status: as in the records.
+        hit: fooled within the budget.
+    """
+
+    key: str
+    x: str
+    y: int
+    status: str
+    hit: bool
+
+    @property
+    def counted(self) -> bool:
+        """Whether it was judged at all."""
+        return self.status not in (Status.ERROR, Status.INFEASIBLE)
+
+    @property
+    def robust(self) -> bool:
+        """Right, and still right under every attack."""
+        return self.counted and not self.hit and self.status != Status.ALREADY_WRONG
+
+
+def outcomes(audit: Audit, number: int, eps: float) -> list[Outcome]:
+    """The worst case of each example of a campaign at one ε, in the order of the data.
+
+    Raises:
+        RunError: records that can't be read.
+    """
+    stage = audit.stages[number]
+    return list(_worst(_records(audit, number, stage), stage, eps).values())
+
+
+def _records(audit: Audit, number: int, stage: Stage) -> list[list[dict[str, Any]]]:
+    """The records of a campaign, by attack."""
+    units = [[Unit(number, index, shard) for shard in range(stage.shards)] for index in range(len(stage.attacks))]
+    return [
+        [{**record, "shard": unit.shard} for unit in those for record in audit.records(audit.place(unit))]
+        for those in units
+    ]
+
+
+def _at(records: list[dict[str, Any]], keeps: str, eps: float) -> tuple[list[dict[str, Any]], list[bool]]:
+    """An attack's records that tell of one ε, and whether each is a success within it."""
+    if keeps == "hit":
+        records = [record for record in records if record["eps"] == eps]
+        return records, [record["success"] for record in records]
+    return records, [record["success"] and record["distance"] <= eps for record in records]
+
+
+def _worst(
+    told: list[list[dict[str, Any]]], stage: Stage, eps: float, stored: bool = False
+) -> dict[tuple[int, int], Outcome]:
+    """The worst that any attack did to each example, by shard and row; a judged one counts before an error."""
+    worst: dict[tuple[int, int], Outcome] = {}
+    for attack, records in zip(stage.attacks, told, strict=True):
+        for record, inside in zip(*_at(records, attack.keeps, eps), strict=True):
+            hit = inside and (record["stored_success"] or not stored)
+            wrong = record["status"] == Status.ALREADY_WRONG
+            status = Status.FOOLED.value if hit and not wrong else record["status"]
+            found = Outcome(record["key"], record["x_sha256"], record["y"], status, hit)
+            before = worst.setdefault((record["shard"], record["row"]), found)
+            if (hit and not before.hit) or (found.counted and not before.counted):
+                worst[record["shard"], record["row"]] = found
+    return worst
 
 
 def _masked(attacks: list[dict[str, Any]]) -> tuple[alarms.Alarm, ...]:

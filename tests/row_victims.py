@@ -40,3 +40,37 @@ def inputs():
     y = y.clone()
     y[::6] = (y[::6] + 1) % CLASSES  # some examples that the victim gets wrong
     return MemorySource("rows", x, y)
+
+
+class Moving(torch.nn.Module):
+    """A victim whose weights change while it is asked, as long as the environment says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = victim()
+
+    def forward(self, x):
+        if os.environ.get("ROW_VICTIM_MOVES"):
+            with torch.no_grad():
+                for weight in self.inner.parameters():
+                    weight.add_(1e-3)
+        return self.inner(x)
+
+
+def moving_victim():
+    return Moving().eval()
+
+
+class Contrary(torch.nn.Module):
+    """A victim that prefers what the first one likes least."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = victim()
+
+    def forward(self, x):
+        return -self.inner(x)
+
+
+def contrary_victim():
+    return Contrary().eval()

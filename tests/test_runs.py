@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmadv.audit import Audit
-from mmadv.errors import MmadvError, RunError, SpecError
+from mmadv.errors import MmadvError, ParameterError, RunError, SpecError, VictimMovedError
 from mmadv.host import Host
 from mmadv.spec import parse
 from mmadv.verify import verify
@@ -151,6 +151,51 @@ def test_a_run_killed_at_ten_random_moments_equals_one_never_killed(host, tmp_pa
     assert not list(out.glob("shards/**/.*")), "nothing half-written stays"
     strip = lambda s: json.loads(json.dumps(s), object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds"})  # noqa: E731
     assert strip(summary) == strip(whole)
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_workers_give_the_records_of_one(host, tmp_path, cascade):
+    plain = text(shard=5).replace(
+        "    attacks:\n      - image.fgsm", f"    cascade: {cascade}\n    attacks:\n      - image.fgsm"
+    )
+    told = []
+    alone = Audit(parse(plain), tmp_path / "alone", host).run()
+    shared = Audit(parse(plain), tmp_path / "shared", host).run(lambda *state: told.append(state[:2]), workers=2)
+    assert shared["digest"] == alone["digest"]
+    total = told[-1][1]
+    assert [done for done, _ in told] == [*range(total + 1), total], "each unit is told of once, and the summary"
+    assert records(tmp_path / "shared", host) == records(tmp_path / "alone", host)
+
+
+def test_what_a_worker_raises_is_raised_with_its_fix_and_the_rest_is_kept(host, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROW_VICTIM_MOVES", "1")
+    plain = text(shard=24).replace("row_victims:victim", "row_victims:moving_victim", 1)
+    with pytest.raises(VictimMovedError) as found:
+        Audit(parse(plain), tmp_path / "run", host).run(workers=2)
+    assert found.value.fix
+    monkeypatch.delenv("ROW_VICTIM_MOVES")
+    assert Audit(parse(plain), tmp_path / "run", host).run(workers=2)["campaigns"]
+    with pytest.raises(ParameterError, match="0 workers"):
+        Audit(parse(text()), tmp_path / "none", host).run(workers=0)
+
+
+def test_workers_end_with_a_run_that_is_killed_and_another_takes_up_what_they_left(host, tmp_path):
+    spec, out = tmp_path / "spec.yaml", tmp_path / "run"
+    spec.write_text(text(victim="slow_victim"))
+    whole = run(tmp_path / "whole", host, victim="slow_victim")
+    command = [sys.executable, "-m", "mmadv.cli", "audit", str(spec), "--out", str(out), "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(HERE), "ROW_VICTIM_DELAY": "0.02", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    while not list(out.glob("shards/*/*/[0-9]*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()  # ends when the last process that holds the pipe has ended
+    assert len(list(out.glob("shards/*/*/[0-9]*"))) < len(Audit(parse(text()), out, host).units())
+    done = subprocess.run(command, env={**env, "ROW_VICTIM_DELAY": "0"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "summary.json").read_text())["digest"] == whole["digest"]
+    assert not list(out.glob("shards/**/.*"))
 
 
 def test_verify_passes_on_a_fresh_run_and_names_an_altered_record(finished, host, tmp_path):

@@ -7,15 +7,8 @@ recorded.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,19 +17,16 @@ from scipy.signal import resample_poly
 from torch import Tensor, nn
 
 from mmadv import MemorySource, assets
-from mmadv.errors import AssetError
 from mmadv_audio.channels import read_file, resampled
 from mmadv_audio.demo import PROMPT_FILES, PROMPTS, RATE
 from mmadv_audio.recognisers import CTCTarget
+from mmadv_audio.synthesis import VOICES, flite
 from mmadv_audio.transcripts import labels_of
 from mmadv_audio.waves import Waves
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SYMBOLS = ("", "|", *sorted(set("".join(WORDS))))
 """The blank, the space between words, and letters."""
-FLITE_FILES = {"usr/bin/flite": "9934f9e7d47162220821950b665c33ba1e0be9609eaae187fe175e0c59dfbb75"}
-LIBRARY_FILES = {"usr/lib/*/libflite*.so.2.2": "a4978dca7b663ce77e287aa7275dfab3280bc65e1644c572007c600f2d911c69"}
-VOICES = ("slt", "rms", "awb", "kal16")
 STRINGS = 1800
 
 
@@ -177,7 +167,7 @@ def _spoken(count: int) -> tuple[list[Tensor], list[list[int]]]:
     """Digit strings as Flite says them in several voices, speeds and pitches, at 16 kHz."""
     draw = np.random.default_rng(0)
     waves, strings = [], []
-    with _flite() as say, ThreadPoolExecutor() as workers:
+    with flite() as say, ThreadPoolExecutor() as workers:
         jobs = []
         for _ in range(count):
             digits = draw.integers(0, 10, int(draw.integers(1, 6))).tolist()
@@ -189,36 +179,6 @@ def _spoken(count: int) -> tuple[list[Tensor], list[list[int]]]:
             strings.append(digits)
         waves = [job.result() for job in jobs]
     return waves, strings
-
-
-@contextmanager
-def _flite() -> Iterator[Callable[[str, str, float, float], Tensor]]:
-    """Flite's program, run from the cache; its libraries get the names that it looks for in a folder of their own."""
-    fix = "on other systems than Debian's, train it there and copy the cache folder's digit_recogniser"
-    program = assets.unpacked("debian", "flite", files=FLITE_FILES, fix=fix) / "usr/bin/flite"
-    libraries = assets.unpacked("debian", "libflite1", files=LIBRARY_FILES, fix=fix)
-    sound = assets.unpacked("debian", "libasound2", files={}, fix=fix)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for file in [*libraries.glob("usr/lib/*/*.so.*"), *sound.glob("usr/lib/*/libasound.so.*")]:
-            (folder / re.sub(r"\.so\..*", ".so.1" if "flite" in file.name else ".so.2", file.name)).symlink_to(file)
-        runnable = folder / "flite"
-        shutil.copy(program, runnable)
-        runnable.chmod(0o700)
-        environment = {**os.environ, "LD_LIBRARY_PATH": temporary}
-
-        def say(text: str, voice: str, stretch: float, pitch: float) -> Tensor:
-            with tempfile.NamedTemporaryFile(dir=temporary, suffix=".wav") as out:
-                settings = [f"duration_stretch={stretch:.3f}", f"int_f0_target_mean={pitch:.1f}"]
-                flags = [flag for setting in settings for flag in ("--setf", setting)]
-                command = [str(runnable), "-voice", voice, *flags, "-t", text, "-o", out.name]
-                done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
-                if done.returncode:
-                    said = done.stderr.decode(errors="replace").strip()
-                    raise AssetError(f"flite failed: {said}", where="digit recogniser", fix=fix)
-                return resampled(read_file(Path(out.name)), RATE)[0]
-
-        yield say
 
 
 def strings(count: int = 40, seed: int = 0) -> MemorySource:

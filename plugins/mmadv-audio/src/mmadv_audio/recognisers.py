@@ -77,16 +77,35 @@ class SpeechTarget(WavesTarget):
         """
         if not len(x):
             return labels_of([]).to(self.device), lambda _: x.samples.sum(-1)
-        state = self.encoded(x)
-        with torch.no_grad():
-            own = self.decoded(state)
-        heard = labels_of([self.spoken(tokens) for tokens in own])
+        state, own, texts = self._read(x)
+        heard = labels_of(texts)
 
         def surprise(labels: Tensor) -> Tensor:
             rows = zip(labels.tolist(), heard.tolist(), own, strict=True)
             return self.surprise(state, [self.chosen(label, mine, tokens) for label, mine, tokens in rows])
 
         return heard.to(self.device), surprise
+
+    def transcribed(self, x: Waves) -> tuple[list[str], Callable[[], Tensor]]:
+        """What is heard, as the victim writes it, and how unlikely just that is, of one pass through the encoder.
+
+        Args:
+            x: B rows.
+
+        Returns:
+            B texts, and a function of nothing to their negative log-likelihood (B,), differentiable in the rows' samples.
+        """
+        if not len(x):
+            return [], lambda: x.samples.sum(-1)
+        state, own, texts = self._read(x)
+        return texts, lambda: self.surprise(state, own)
+
+    def _read(self, x: Waves) -> tuple[Any, list[list[int]], list[str]]:
+        """What rows (B) are encoded as, the tokens that each is heard as, and the texts of those."""
+        state = self.encoded(x)
+        with torch.no_grad():
+            own = self.decoded(state)
+        return state, own, [self.spoken(tokens) for tokens in own]
 
     def chosen(self, label: int, mine: int, own: list[int]) -> list[int]:
         """The tokens that stand for a transcript in a row that was heard as `mine`, in the tokens `own`."""

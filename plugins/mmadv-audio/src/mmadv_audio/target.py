@@ -221,14 +221,30 @@ class FunctionTarget(CallableTarget):
         super().__init__(function, name=name, output=output, access=access, batch_size=batch_size)
         self.rate = rate
 
-    def __call__(self, x: Waves) -> Tensor:
+    def texts(self, x: Waves) -> list[str]:
+        """What is heard in each row.
+
+        Raises:
+            TargetError: the function returns no transcripts.
+        """
+        answer = self._asked(x)
+        if len(x) and (not isinstance(answer, (list, tuple)) or not all(isinstance(one, str) for one in answer)):
+            raise TargetError(
+                "the victim returns no transcripts", where=self.name, fix="return a string for each waveform"
+            )
+        return list(answer)
+
+    def _asked(self, x: Waves) -> Any:
         if self.rate is not None and x.rate != self.rate:
             raise TargetError(
                 f"the waveforms have {x.rate} samples a second, and the victim takes {self.rate}",
                 where=self.name,
                 fix=f"resample them to {self.rate} Hz first",
             )
-        answer = self.function([wave.detach().cpu().float().numpy() for wave in x])
+        return self.function([wave.detach().cpu().float().numpy() for wave in x])
+
+    def __call__(self, x: Waves) -> Tensor:
+        answer = self._asked(x)
         if isinstance(answer, str) or answer is None:
             raise TargetError(
                 f"the victim returns {'one string' if answer else 'nothing'} for {len(x)} waveforms",
