@@ -1,6 +1,8 @@
 """Where a perturbation must find room: quiet stretches, narrow bands, full scale, and what rows are beside others."""
 
+import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from safetensors.torch import load, save
 import mmadv
 from mmadv import Noise
 from mmadv.errors import InputError, ParameterError
-from mmadv_audio import Waves, channels, masking
+from mmadv_audio import Waves, channels, masking, quality
 from mmadv_audio.attacks.universal import Universal
 from mmadv_audio.constraints import Band
 from mmadv_audio.figures import example
@@ -241,9 +243,22 @@ def test_measures_say_nothing_where_nothing_is_defined():
         10 * float(torch.log10(x[0].double().square().sum() / noise)), abs=1e-4
     )
     assert found["SNR dB"].isnan().tolist() == [False, False, True]
-    if "STOI" in found:
-        assert found["STOI"].isnan().tolist() == [False, True, True]
-        assert 0.2 < found["STOI"][0] < 1
+    assert found["STOI"].isnan().tolist() == [False, True, True]
+    assert 0.2 < found["STOI"][0] < 1
+
+
+def test_pesq_is_worse_for_louder_noise_and_left_out_where_its_library_is():
+    x = Waves.of([spoken(16_000), spoken(3_000), torch.zeros(16_000)], RATE)
+    soft, loud = (x.with_samples(x.samples + size * drawn(x) * x.valid) for size in (0.001, 0.05))
+    found = quality.judged(x, soft)
+    assert ("PESQ" in found) == (importlib.util.find_spec("pesq") is not None)
+    if "PESQ" in found:
+        assert found["PESQ"].isnan().tolist() == [False, True, True]
+        assert 4.7 > found["PESQ"][0] > quality.judged(x, loud)["PESQ"][0] > 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pesq", None)
+        patch.setitem(sys.modules, "pystoi", None)
+        assert quality.judged(x, soft) == {}
 
 
 def test_silence_survives_what_takes_a_share_of_it():
@@ -270,11 +285,13 @@ def test_error_rates_of_a_section_are_means_of_all_but_failures():
     ]
     assert _mean_errors(records) == "60 %"
     measures = [{"SNR dB": snr, "survives MP3": float(snr > 20)} for snr in (10.0, 30.0, 40.0)]
-    found = [{"measures": one, "stored_success": at > 0} for at, one in enumerate(measures)]
+    said = [["abcd", "abcd", heard] for heard in ("abcd", "abce", "wxyz")]
+    found = [{"measures": one, "stored_success": at > 0, "said": said[at]} for at, one in enumerate(measures)]
     cells = _cells(found, ["survives MP3"])
     assert cells[0] == "30.0"
-    assert cells[1:4] == ["–", "–", "–"]
-    assert all("67" in cell or "2" in cell for cell in cells[4:])
+    assert cells[1:5] == ["–", "–", "–", "–"]
+    assert cells[5] == "25%"
+    assert all("67" in cell or "2" in cell for cell in cells[6:])
 
 
 # --- files -----------------------------------------------------------------------------------------

@@ -11,8 +11,11 @@ from mmadv.ledger import Status
 from mmadv.report import tables
 from mmadv.report.words import amount
 from mmadv.runs import RunInfo
+from mmadv_audio.transcripts import character_error_rate
 
-MEASURES = {"SNR dB": "{:.1f}", "masked frames": "{:.0%}", "dB over masking": "{:.1f}", "STOI": "{:.2f}"}
+MEASURES = {
+    "SNR dB": "{:.1f}", "masked frames": "{:.0%}", "dB over masking": "{:.1f}", "STOI": "{:.2f}", "PESQ": "{:.2f}",
+}  # fmt: skip
 """Of successes, and how they are written."""
 
 
@@ -36,9 +39,9 @@ def section(run: RunInfo) -> str:
         errors += tables.table(f"{campaign['name']}: mean word error rate.", ["clean", *loudness], rows)
     ways = list(dict.fromkeys(ways))
     return errors + tables.table(
-        "Successes: medians of how loud they are beside the clean recording, and the share that still succeeds from a 16-bit "
-        "WAV file and after other ways that a recording may take.",
-        [*MEASURES, "WAV", *(way.removeprefix("survives ") for way in ways)],
+        "Successes: medians of how loud they are beside the clean recording and of the characters that are wrong, and the share "
+        "that still succeeds from a 16-bit WAV file and after other ways that a recording may take.",
+        [*MEASURES, "CER", "WAV", *(way.removeprefix("survives ") for way in ways)],
         [(label, name, _cells(found, ways)) for label, name, found in heard],
     )
 
@@ -51,6 +54,8 @@ def _cells(found: Sequence[dict[str, Any]], ways: Sequence[str]) -> list[str]:
     for name, form in MEASURES.items():
         values = [record["measures"][name] for record in found if name in record["measures"]]
         cells.append(form.format(median(values)) if values else "–")
+    rates = [character_error_rate(said[0], said[2]) for one in found if (said := one["said"]) and None not in said]
+    cells.append(f"{median(rates):.0%}" if rates else "–")
     cells.append(tables.share(found, len(found), lambda record: record["stored_success"]))
     return cells + [tables.share(found, len(found), survives(way)) for way in ways]
 

@@ -14,13 +14,12 @@ from torch import Tensor
 from mmadv import BallRegion, BallSpace, Noise, norms
 from mmadv.errors import InputError, ParameterError, nearest
 from mmadv.rows import like, settled, shared
-from mmadv_audio import masking
+from mmadv_audio import masking, quality
 from mmadv_audio.constraints import Band
 from mmadv_audio.waves import Waves
 
 HAIR = 10 ** (-0.01 / 20)
 """A frame counts as masked up to 0.01 dB above the threshold, which rounding can make of one that is masked exactly."""
-STOI_SECONDS = 0.4
 """The measure compares stretches of 384 ms."""
 TURNS = 12
 """Between box, threshold and band, before what is left over is scaled away."""
@@ -266,9 +265,9 @@ class WaveSpace:
         return dataclasses.replace(self, eps=float("inf"))
 
     def measures(self, x: Waves, adv: Waves) -> dict[str, Tensor]:
-        """SNR in dB, the largest change of a sample, the share of masked frames, dB over the masking threshold, and STOI where pystoi is installed.
+        """SNR in dB, the largest change of a sample, the share of masked frames, dB over the masking threshold, and what `quality` judges.
 
-        NaN stands for what is not defined: SNR and STOI of silence, and STOI of less than 0.4 s.
+        NaN stands for what is not defined, such as the SNR of silence.
         """
         delta = (adv.samples - x.samples).double()
         signal, noise = (part.square().sum(-1) for part in (x.samples.double(), delta))
@@ -280,7 +279,7 @@ class WaveSpace:
         found["masked frames"] = masking.share_masked(delta * HAIR, threshold)
         ratio = masking.peak_ratio(delta, threshold)
         found["dB over masking"] = 20 * torch.log10(ratio.clamp_min(1e-12))
-        return {name: values.float() for name, values in {**found, **_intelligible(x, adv)}.items()}
+        return {name: values.float() for name, values in {**found, **quality.judged(x, adv)}.items()}
 
 
 def _most(room: Tensor, size: Tensor) -> Tensor:
@@ -297,26 +296,6 @@ def _refuse_silence(silent: Tensor) -> None:
             where=f"row {int(silent.nonzero()[0, 0])}",
             fix="leave them out, or limit the perturbation by norm='linf'",
         )
-
-
-def _intelligible(x: Waves, adv: Waves) -> dict[str, Tensor]:
-    """Short-time objective intelligibility (doi:10.1109/TASL.2011.2114881) against the clean waveform."""
-    try:
-        from pystoi import stoi
-    except ImportError:
-        return {}
-    import warnings
-
-    found = []
-    for clean, noisy in zip(x, adv, strict=True):
-        if len(clean) <= STOI_SECONDS * x.rate or not clean.any():
-            found.append(float("nan"))
-            continue
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")  # it answers 1e-5 and warns, where too few frames are no silence
-            value = float(stoi(clean.double().cpu().numpy(), noisy.double().cpu().numpy(), x.rate))
-        found.append(float("nan") if caught else value)
-    return {"STOI": torch.tensor(found)}
 
 
 def checked(x: Any) -> Waves:
