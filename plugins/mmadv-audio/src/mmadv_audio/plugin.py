@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mmadv import TargetClaim
 
 _ATTACKS = (
+    ("noise", "RandomNoise", "random noise of the whole radius, the baseline to beat", ""),
     ("fgsm", "FGSM", "one step along the steepest ascent of the loss", "arXiv 1412.6572"),
     ("pgd", "PGD", "iterated steepest ascent; Linf, L2, SNR, masking", "arXiv 1706.06083"),
     ("cw", "CW", "minimum-norm search for a transcript inside a shrinking ball", "arXiv 1801.01944"),
@@ -30,7 +31,7 @@ def mmadv_modalities() -> Iterable[ModalitySpec]:
 @hookimpl
 def mmadv_attacks() -> Iterable[AttackSpec]:
     for name, cls, summary, paper in _ATTACKS:
-        home = "mmadv.search" if name in ("fgsm", "pgd") else "mmadv_audio.attacks"
+        home = "mmadv.search" if name in ("noise", "fgsm", "pgd") else "mmadv_audio.attacks"
         yield AttackSpec(name=name, summary=summary, modality="audio", paper=paper, factory=f"{home}.{name}:{cls}")
 
 

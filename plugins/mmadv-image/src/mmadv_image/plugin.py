@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mmadv import TargetClaim
 
 _ATTACKS = (
+    ("noise", "RandomNoise", "random noise of the whole radius, the baseline to beat", ""),
     ("fgsm", "FGSM", "one step along the sign of the gradient", "arXiv 1412.6572"),
     ("pgd", "PGD", "iterated steepest ascent with restarts and cycle stop; Linf, L2, L1", "arXiv 1706.06083"),
     ("mifgsm", "MIFGSM", "iterated steepest ascent with momentum", "arXiv 1710.06081"),
@@ -30,7 +31,7 @@ def mmadv_modalities() -> Iterable[ModalitySpec]:
 @hookimpl
 def mmadv_attacks() -> Iterable[AttackSpec]:
     for name, cls, summary, paper in _ATTACKS:
-        home = "mmadv.search" if name in ("fgsm", "pgd") else "mmadv_image.attacks"
+        home = "mmadv.search" if name in ("noise", "fgsm", "pgd") else "mmadv_image.attacks"
         yield AttackSpec(name=name, summary=summary, modality="image", paper=paper, factory=f"{home}.{name}:{cls}")
 
 

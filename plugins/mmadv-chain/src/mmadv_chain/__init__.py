@@ -1,0 +1,1 @@
+"""Chained systems: victims one after another as one victim."""
