@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -125,6 +126,26 @@ def test_checks_come_before_the_first_query():
     with pytest.raises(ParameterError, match="not today"):
         solve(problem(1.0, counting), Picky())
     assert counting.forwards == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stops(Walk):
+    """Notes how much of the heap is at rest, and fails."""
+
+    def step(self, adv, oracle):
+        raise RuntimeError(f"{gc.get_freeze_count() > 0}")
+
+
+def test_the_heap_is_at_rest_during_a_run_and_thawed_however_it_ends_unless_it_was_frozen_before():
+    with pytest.raises(RuntimeError, match="True"):
+        solve(problem(), Stops())
+    assert gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        solve(problem(), Walk())
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_an_exhausted_budget_closes_the_run_with_the_best_seen():

@@ -76,7 +76,14 @@ def _attack(name: str, **words: Any) -> Attack:
         if hasattr(victim.victim, "model"):
             model, options = Noted(victim.victim.model, tokenizer=victim.victim.tokenizer, max_length=128), {}
             model.counter = victim
-        every = {"stop_words": True, "entities": True, "digits": True, "quoted": True, "articles": False}
+        every = {
+            "stop_words": True,
+            "entities": True,
+            "digits": True,
+            "quoted": True,
+            "markup": True,
+            "articles": False,
+        }
         result = mmadv.attack(
             model, x, torch.tensor([label for _, label in rows]), name, modality="text", seed=seed,
             preset="none", eps=1.0, candidates=Shared(table), **every, **options, **words,

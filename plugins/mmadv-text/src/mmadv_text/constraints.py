@@ -73,16 +73,21 @@ class Editable:
         return self.stop_words or not language.negates(replacement)
 
     def _of(self, words: Words, stopped: frozenset[str]) -> list[bool]:
+        found = [True] * len(words.words)
+        if stopped:
+            found = [language.plain(word) not in stopped for word in words.words]
+        if not self.digits:
+            found = [open_ and not NUMBER.search(word) for open_, word in zip(found, words.words, strict=True)]
+        if not self.entities:
+            tags = language.tag(words.words)
+            found = [open_ and not tag.startswith("NNP") for open_, tag in zip(found, tags, strict=True)]
         kept = [pattern for pattern, open_ in ((QUOTED, self.quoted), (MARKUP, self.markup)) if not open_]
-        closed = [match.span() for pattern in kept for match in pattern.finditer(words.text)]
-        tags = [""] * len(words.words) if self.entities else language.tag(words.words)
-        return [
-            language.plain(word) not in stopped
-            and (self.digits or not NUMBER.search(word))
-            and not tag.startswith("NNP")
-            and not any(start < span[1] and span[0] < end for start, end in closed)
-            for word, tag, span in zip(words.words, tags, words.spans, strict=True)
-        ]
+        if closed := [match.span() for pattern in kept for match in pattern.finditer(words.text)]:
+            found = [
+                open_ and not any(start < span[1] and span[0] < end for start, end in closed)
+                for open_, span in zip(found, words.spans, strict=True)
+            ]
+        return found
 
 
 @dataclass(frozen=True)

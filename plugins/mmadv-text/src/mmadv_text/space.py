@@ -227,9 +227,11 @@ class TextSpace:
             )
         slots, kept = [], []
         for number, (word, own, open_) in enumerate(zip(plain.words.words, options, editable, strict=True)):
-            if not open_:
+            if not open_ or not own:
                 continue
-            found = {one.text: one for one in own if one.text and one.text != word and self.editable.admits(one.text)}
+            found = {one.text: one for one in own if one.text and one.text != word}
+            if not self.editable.stop_words:
+                found = {text: one for text, one in found.items() if self.editable.admits(text)}
             if found:
                 slots.append(number)
                 kept.append(tuple(found.values()))

@@ -89,11 +89,16 @@ class Lattice:
 
     def single(self, slot: int, option: int, unknown: str) -> str:
         """`text` of one change, as most candidates are: the shortest way to write them."""
-        if option <= 0 or slot in self._articles:
+        if option > 0 and slot in self._articles:
             return self.rendered(((slot, option),), unknown)
         start, end = self.words.spans[self.slots[slot]]
         text = self.words.text
-        return f"{text[:start]}{self.options[slot][option - 1].text}{text[end:]}"
+        if option > 0:
+            return f"{text[:start]}{self.options[slot][option - 1].text}{text[end:]}"
+        if option == UNKNOWN:
+            return f"{text[:start]}{unknown}{text[end:]}"
+        start, end = _left_out(text, start, end, 0)
+        return text[:start] + text[end:]
 
     def rendered(self, choice: Iterable[tuple[int, int]], unknown: str) -> str:
         """`text` of (slot, option) pairs, the slots ascending."""
@@ -110,10 +115,7 @@ class Lattice:
                     at = after
             elif option == DELETED:
                 word = ""
-                if text[end : end + 1] == " ":  # one of the spaces beside it goes too
-                    end += 1
-                elif start > at and text[start - 1] == " ":
-                    start -= 1
+                start, end = _left_out(text, start, end, at)
             else:
                 word = unknown
             found += [text[at:start], word]
@@ -158,6 +160,15 @@ class Lattice:
                 one, word = self.options[slot][option - 1], self.slots[slot]
                 found.append(Change(word, words[word], one.text, one.source, one.sense))
         return sorted(found, key=lambda change: change.word)
+
+
+def _left_out(text: str, start: int, end: int, least: int) -> tuple[int, int]:
+    """What goes with a word that is left out: one of the spaces beside it too, none before `least`."""
+    if text[end : end + 1] == " ":
+        return start, end + 1
+    if start > least and text[start - 1] == " ":
+        return start - 1, end
+    return start, end
 
 
 @dataclass(eq=False, repr=False)
