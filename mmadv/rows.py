@@ -202,6 +202,11 @@ def detached(rows: Rows, device: torch.device) -> Rows:
     return _map(convert, rows)
 
 
+def cast(rows: Rows, dtype: torch.dtype) -> Rows:
+    """Rows whose floating tensors are of `dtype`."""
+    return _map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, rows)
+
+
 def copied(rows: Rows) -> Rows:
     """Rows in memory of their own."""
     return _map(torch.clone, rows)

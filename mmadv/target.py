@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from mmadv import rows
 from mmadv.access import Access, Output
 from mmadv.errors import ParameterError, TargetError, VictimMovedError
 
@@ -155,8 +156,8 @@ class ModuleTarget:
     def __call__(self, x: Tensor) -> Tensor:
         if self.prepare is not None:
             x = self.prepare(x)
-        if self.dtype is not None and x.dtype != self.dtype:
-            x = x.to(self.dtype)
+        if self.dtype is not None:
+            x = rows.cast(x, self.dtype)
         if self.autocast is None:
             return self.read(self._call(x))
         with torch.autocast(self.device.type, self.autocast):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mmadv import rows
 from mmadv.catalog import Catalog
 from mmadv.errors import ParameterError
 from mmadv.host import Host, default_host
@@ -55,7 +56,7 @@ def cases(
                 case = Case(name, space, words)
                 trial = Trial(case, kit, host)
                 stage = trial.kit.crowd(space)
-                nothing = stage._replace(x=stage.x[:0], y=stage.y[:0])
+                nothing = stage._replace(x=rows.take(stage.x, slice(0, 0)), y=stage.y[:0])
                 try:
                     trial.run(nothing, stage.radius)
                     accepted.append(case)
