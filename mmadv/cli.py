@@ -1,4 +1,4 @@
-"""The command line: attack, audit, gate, compare, verify, report, plugins, doctor, schema, and what plugins add to it.
+"""The command line: attack, audit, gate, compare, verify, report, plugins, new-plugin, doctor, schema, and what plugins add.
 
 Exit codes: 0 where all is well; 1 where a gate fails, a comparison or a verification finds something, or `doctor` something broken;
 2 where a command can't be done as asked, which the message explains.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -140,6 +141,23 @@ def plugins(
         for plugin in listed:
             if plugin.error:
                 traceback.print_exception(plugin.error)
+
+
+@app.command()
+def new_plugin(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name, which qualifies all that it brings, such as acme.")],
+    kind: Annotated[str, typer.Option(help="attack (on images), or modality.")] = "attack",
+    out: Annotated[Path | None, typer.Option(help="The folder to make; its name if not given.")] = None,
+) -> None:
+    """Write an installable plugin that passes its own tests, as a start for your own."""
+    from mmadv import scaffold
+
+    folder = scaffold.write(name, kind, Path(name) if out is None else out, host_of(ctx))
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            print(file.relative_to(folder.parent))
+    print(f"next: cd {shlex.quote(os.path.relpath(folder))} && pip install -e '.[test]' && pytest")
 
 
 @app.command()
