@@ -138,12 +138,12 @@ def _see_that_it_is_free(name: str, distribution: str, package: str, host: Host)
 
 def _placed(files: dict[PurePosixPath, str], out: Path) -> Path:
     """Write files beside `out` first, and rename when all are there."""
-    out = out.absolute()
+    out = out.resolve()
     if Path.cwd().is_relative_to(out):
         raise ParameterError(
             "the current folder can't be replaced", where=f"--out {out}", fix="name a folder that is to be made"
         )
-    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ParameterError(
             "the folder is there already, and not empty", where=f"--out {out}", fix="give --out another folder"
         )

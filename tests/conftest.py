@@ -1,0 +1,74 @@
+"""What several test files share: an environment of its own, into which mmadv is installed as users install it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that borrows third-party packages from the workspace, and nothing of mmadv.
+
+    Args:
+        path: of the environment.
+        wheels: where pip finds distributions; nothing is downloaded.
+    """
+
+    path: Path
+    wheels: Path
+
+    @property
+    def variables(self):
+        ours = ("MMADV_PLUGINS", "PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PIP_TARGET")
+        kept = {name: value for name, value in os.environ.items() if name not in ours}
+        return kept | {
+            "PATH": os.pathsep.join([str(self.path / "bin"), os.environ["PATH"]]),
+            "VIRTUAL_ENV": str(self.path),
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+            "PIP_NO_BUILD_ISOLATION": "false",  # pip's own spelling: it means that there is no isolation
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PYTHONWARNINGS": "ignore",
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+        }
+
+    def run(self, *command, cwd, check=True):
+        """Run a command as a user of the environment does."""
+        result = subprocess.run(
+            command, cwd=cwd, env=self.variables, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        assert not check or result.returncode == 0, f"{command} in {cwd}:\n{result.stdout}\n{result.stderr}"
+        return result
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """mmadv and the image plugin, installed by pip from wheels that are built here."""
+    home = tmp_path_factory.mktemp("environment")
+    path, wheels, borrowed = home / "venv", home / "wheels", home / "borrowed"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(path)], check=True)
+    borrowed.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "mmadv" not in entry.name and not entry.name.startswith(("_virtualenv", "__pycache__")):
+            (borrowed / entry.name).symlink_to(entry)
+    (site,) = path.glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text(f"{borrowed}\n")
+    for name, module in (("pip", "pip"), ("pytest", "pytest")):
+        script = path / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec "{path}/bin/python" -m {module} "$@"\n')
+        script.chmod(0o755)
+    made = Environment(path, wheels)
+    sources = [str(ROOT), str(ROOT / "plugins/mmadv-image")]
+    made.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), *sources, cwd=home)
+    made.run("pip", "install", "--quiet", "mmadv", "mmadv-image", cwd=home)
+    return made
