@@ -1,8 +1,9 @@
-"""What several test files share: an environment of its own, into which mmadv is installed as users install it."""
+"""What several test files share: documents as blocks of code, and an environment that mmadv is installed into as users do."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt  # comes with rich
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +53,49 @@ class Environment:
         return result
 
 
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a document.
+
+    Args:
+        document: its path.
+        line: of the fence.
+        language: that it is marked with.
+        text: what stands in it.
+        not_run: why it is not run, from a comment `<!-- not run: … -->` before it.
+        file: what it is to be written to, from a comment `<!-- file: … -->` before it.
+    """
+
+    document: Path
+    line: int
+    language: str
+    text: str
+    not_run: str | None
+    file: str | None
+
+    def __str__(self):
+        return f"{self.document}:{self.line}"
+
+
+def _blocks(document):
+    tokens = MarkdownIt("commonmark").parse(document.read_text(encoding="utf-8"))
+    found = []
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        if token.type == "fence":
+            comment = before.content.strip() if before is not None and before.type == "html_block" else ""
+            notes = dict(re.findall(r"<!-- (not run|file): (.+) -->", comment))
+            assert len(notes) == bool(comment), f"{document}:{token.map[0]}: what does {comment!r} mean?"
+            text = (token.map[0] + 1, token.info, token.content)
+            found.append(Block(document, *text, notes.get("not run"), notes.get("file")))
+    return found
+
+
+@pytest.fixture(scope="session")
+def blocks():
+    """A function that gives the fenced blocks of a document."""
+    return _blocks
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     """mmadv and the image plugin, installed by pip from wheels that are built here."""
@@ -67,6 +112,7 @@ def environment(tmp_path_factory):
         script = path / "bin" / name
         script.write_text(f'#!/bin/sh\nexec "{path}/bin/python" -m {module} "$@"\n')
         script.chmod(0o755)
+    (path / "bin" / "ruff").symlink_to(Path(sysconfig.get_path("scripts"), "ruff"))
     made = Environment(path, wheels)
     sources = [str(ROOT), str(ROOT / "plugins/mmadv-image")]
     made.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), *sources, cwd=home)

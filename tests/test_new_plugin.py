@@ -91,7 +91,10 @@ def test_an_unknown_kind_is_refused(tmp_path):
 
 
 def test_names_that_are_taken_are_refused(tmp_path, monkeypatch):
-    for name, owner in (("image", "mmadv-image"), ("text", "mmadv-text")):  # the second is left out here, and still there
+    for name, owner in (
+        ("image", "mmadv-image"),
+        ("text", "mmadv-text"),
+    ):  # the second is left out here, and still there
         with pytest.raises(PluginError, match=f"a plugin called '{name}' is installed already: {name} .{owner} "):
             write(name, tmp_path / "new")
     host = Host(allowed=["image"])
@@ -173,7 +176,7 @@ def judge():
 TABLE = "length,label,width\n" + "".join(f"{length},{int(length > 5)},0.5\n" for length in (1, 2, 4, 6, 7, 9))
 
 
-def test_new_plugins_install_pass_their_tests_audit_and_leave(environment, tmp_path):
+def test_new_plugins_install_pass_their_tests_audit_and_leave(environment, blocks, tmp_path):
     def run(*command, cwd=tmp_path):
         return environment.run(*command, cwd=cwd).stdout
 
@@ -193,6 +196,8 @@ def test_new_plugins_install_pass_their_tests_audit_and_leave(environment, tmp_p
             told = run("pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path / folder)
             assert " passed" in told
             assert "simba.py" in run("pytest", "--collect-only", "-q", "src", cwd=tmp_path / folder)
+            (example,) = (block for block in blocks(tmp_path / folder / "README.md") if block.language == "python")
+            assert "robust accuracy" in run("python", "-c", example.text)
         found = plugins()
         assert {name: plugin["state"] for name, plugin in found.items()} == dict.fromkeys(
             ("acme", "image", "steps", "vectors"), "loaded"
