@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +18,7 @@ from mmadv import alarms, rows
 from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog
+from mmadv.data import SkippedWarning
 from mmadv.engine import Observer, solve
 from mmadv.errors import InputError, ParameterError, nearest
 from mmadv.goals import Goal, Targeted, Untargeted, decision
@@ -24,19 +28,24 @@ from mmadv.modality import Modality
 from mmadv.oracle import answered, expected
 from mmadv.protocol import Attack
 from mmadv.result import Result
-from mmadv.target import Target, checked_batch_size, rng_preserved
+from mmadv.source import Source
+from mmadv.target import Target, checked_batch_size, out_of_memory, rng_preserved, usable_device
 from mmadv.threat import Problem, ThreatModel
 
 BUDGET = ("steps", "queries", "gradients", "access", "targets", "eot", "seed")
 """Words of the engine's own, for hints."""
+GIVEN = ("path", "target", "limit")
+"""What a modality's source is told besides the user's own words."""
 
 
 def attack(
     model: Any,
-    x: Any,
-    y: Any,
-    attack: str | Attack,
+    x: Any = None,
+    y: Any = None,
+    attack: str | Attack | None = None,
     *,
+    data: str | Path | Source | None = None,
+    limit: int | None = None,
     targets: Any = None,
     modality: str | None = None,
     access: str | Access | None = None,
@@ -51,13 +60,17 @@ def attack(
     host: Host | None = None,
     **words: Any,
 ) -> Result:
-    """Attack a model on a batch, and say how it held.
+    """Attack a model on a batch, or on data from files, and say how it held.
 
     Args:
-        model: what a plugin knows how to call, such as a `torch.nn.Module` in eval mode, or a `mmadv.Target`.
+        model: what a plugin knows how to call, such as a `torch.nn.Module` in eval mode, a folder or hub name of a `transformers`
+            model, or a `mmadv.Target`.
         x: N clean inputs as the modality has them; images: (N, C, H, W) floating in [0, 1].
         y: (N,) the right labels, never guessed; transcripts where the modality has them.
         attack: a qualified name such as `image.pgd`, or an attack itself.
+        data: in place of x and y a table (CSV, TSV, JSON, JSON lines, Parquet), a folder with one subfolder for each class, or a
+            `mmadv.Source`. All examples are attacked as one batch; an audit goes through them in shards.
+        limit: use so many of its examples.
         targets: (N,) or one class that the attack is to reach; any wrong class will do if not given.
         modality: only needed with an attack that is not given by name.
         access: what of the model the attacker sees: `gradient`, `score` or `decision`; as much as it gives if not given.
@@ -65,16 +78,18 @@ def attack(
         queries: forward passes per example, at most, the clean one included.
         gradients: backward passes per example, at most.
         seed: of all noise.
-        ids: (N,) int64 that noise is keyed by; 0 … N−1 if not given.
+        ids: (N,) int64 that noise is keyed by; 0 … N−1 if not given, and those of the data's keys for data.
         eot: passes over which a randomised model's answers are averaged.
         early_stop: drop rows that are finished.
         observe: called with (step, rows still standing).
         host: of plugins; the default one if not given.
         **words: those of the modality's space (`norm`, `eps`) and goal, of the target (`mean`, `std`, `batch_size`, `output`,
-            `device`, …) and of the attack (`loss`, `restarts`, …). A word that none of them uses is refused.
+            `device`, …), of the attack (`loss`, `restarts`, …) and of the data (`text_column`, `label_column`, `classes`, …). A word
+            that none of them uses is refused.
 
     Returns:
-        Per example `adv, status, success, distance, queries, gradients, score`, and `summary()`.
+        Per example `adv, status, success, distance, queries, gradients, score`, and `summary()`; of data their `keys`, and what was
+        left out as `skipped`.
 
     Raises:
         MmadvError: what is wrong, where, and the fix.
@@ -88,11 +103,23 @@ def attack(
         0
     """
     catalog = Catalog(host or default_host())
+    if attack is None:
+        raise ParameterError("attack is missing", where="attack", fix="name one, such as 'image.pgd'")
+    if data is not None and (x is not None or y is not None):
+        raise ParameterError("data are given beside x or y", where="data", fix="give the one or the others")
+    if data is None and limit is not None:
+        raise ParameterError(
+            "limit is given without data", where="limit", fix="leave it out, or give x[:limit] and y[:limit]"
+        )
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ParameterError(f"limit is {limit!r}", where="limit", fix="give a whole number of at least 1")
     modality, maker = _named(catalog, attack, modality)
     kind: Modality = catalog.modality(modality).resolve()()
     adapt = adapter(catalog, model, modality)
     make_goal = goal_maker(kind, targets is not None)
     groups: dict[str, Callable[..., Any]] = {"attack": maker, "space": kind.space, "target": adapt, "goal": make_goal}
+    if isinstance(data, (str, Path)):
+        groups["data"] = kind.source
     given = sorted_out(words, groups, where=attack if isinstance(attack, str) else type(attack).__name__)
     chosen: Attack = maker(**given["attack"])
     target: Target = adapt(**given["target"])
@@ -107,10 +134,55 @@ def attack(
     threat = ThreatModel(
         space, target.access if access is None else Access.of(access), goal, Budget(steps, queries, gradients)
     )
+    source, keys = data, list[str]()
+    if source is not None:
+        if isinstance(source, (str, Path)):
+            source = source_of(kind, {"path": source, **given["data"]}, target=target, limit=limit)
+        examples = source.take(0, len(source) if limit is None else min(limit, len(source)))
+        x, y, ids, keys = examples.x, examples.y, examples.ids if ids is None else ids, examples.keys
+    skipped = tuple(getattr(source, "skipped", ()))
+    if skipped:
+        warnings.warn(left_out(skipped), SkippedWarning, stacklevel=2)
     problem = make_problem(kind, target, threat, x, y, ids=ids, targets=targets, seed=seed, eot=eot)
     ledger, counts = run(kind, problem, chosen, early_stop=early_stop, observe=observe)
     name = attack if isinstance(attack, str) else type(attack).__name__
-    return result_of(kind, problem, ledger, counts, name, nearest=chosen.keeps == "nearest")
+    result = result_of(kind, problem, ledger, counts, name, nearest=chosen.keeps == "nearest")
+    return dataclasses.replace(result, keys=tuple(keys), skipped=skipped)
+
+
+def source_of(kind: Modality, words: Mapping[str, Any], *, target: Any = None, limit: int | None = None) -> Source:
+    """A modality's source from a user's words.
+
+    Args:
+        kind: the modality.
+        words: the user's, `path` among them where the modality reads files.
+        target: the victim, whose classes labels are matched with; or a function that gives it, asked if the source wants to know.
+        limit: how many examples are wanted, so that no more are looked at.
+
+    Raises:
+        ParameterError: a word that the source doesn't use, or no path.
+    """
+    parameters = inspect.signature(kind.source).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = [name for name in parameters if name not in GIVEN[1:]]
+    for word in words:
+        if word not in known and not free:
+            raise ParameterError(f"{word!r} is used by nobody", where="data", fix=nearest(word, known))
+    for name in known:
+        if name not in words and parameters[name].default is inspect.Parameter.empty and not free:
+            raise ParameterError(
+                f"{name} is missing", where="data", fix=f"give {name}: a file or a folder, or a factory"
+            )
+    told: dict[str, Any] = {"limit": limit} if "limit" in parameters else {}
+    if "target" in parameters:
+        told["target"] = target if isinstance(target, Target) or target is None else target()
+    return kind.source(**words, **told)
+
+
+def left_out(skipped: Any, most: int = 3) -> str:
+    """One line that says which examples were left out, and why."""
+    some = "; ".join(map(str, skipped[:most])) + ("; …" if len(skipped) > most else "")
+    return f"{len(skipped)} left out of the data: {some}"
 
 
 def make_problem(
@@ -204,10 +276,18 @@ def judge(problem: Problem, x: Any, index: Tensor) -> tuple[Tensor, Tensor]:
     there = rows.take((problem.y, problem.towards), index.to(problem.y.device))
     hits, labels = [], []
     with torch.inference_mode(False), torch.no_grad(), rng_preserved(target.device, problem.seed), target.held():
-        size = target.batch_size or max(len(index), 1)
-        for start in range(0, len(index), size):
+        start = 0
+        while start < len(index):
+            size = max(1, (target.batch_size or len(index) * eot) // eot)
             part, (y, towards) = rows.take((x, rows.moved(there, target.device)), slice(start, start + size))
-            output = answered(target, target(rows.repeated(part, eot)), len(y) * eot)
+            try:
+                output = answered(target, target(rows.repeated(part, eot)), len(y) * eot)
+            except (RuntimeError, MemoryError) as error:
+                if len(y) == 1 or not out_of_memory(error):
+                    raise
+                target.batch_size = max(1, len(y) * eot // 2)
+                continue
+            start += size
             output = output if eot == 1 else expected(output, len(y), eot)
             hits.append(problem.threat.goal(output, y, towards).hit)
             labels.append(decision(output))
@@ -253,9 +333,16 @@ def adapter(catalog: Catalog, model: Any, modality: str) -> Callable[..., Target
     """What makes the target from its own words."""
     if isinstance(model, Target):
 
-        def itself(*, batch_size: int | None = model.batch_size) -> Target:
+        def itself(*, batch_size: int | str | None = model.batch_size, device: str | None = None) -> Target:
+            if device not in (None, "auto") and usable_device(device) != model.device:
+                raise ParameterError(
+                    f"the target is on {model.device} and {device} was asked for",
+                    where="device",
+                    fix="make the target there, or leave device out",
+                )
             same = copy.copy(model)
-            same.batch_size = checked_batch_size(batch_size)
+            usual = getattr(model, "usual_batch", None) if model.device.type == "cpu" else None
+            same.batch_size = checked_batch_size(batch_size, usual)
             return same
 
         return itself
@@ -269,7 +356,11 @@ def sorted_out(words: dict[str, Any], groups: dict[str, Callable[..., Any]], whe
         ParameterError: a word that none uses.
     """
     known = {
-        name: [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        name: [
+            p.name
+            for p in inspect.signature(make).parameters.values()
+            if p.kind is p.KEYWORD_ONLY and (name != "data" or p.name not in GIVEN)
+        ]
         for name, make in groups.items()
     }
     given: dict[str, dict[str, Any]] = {name: {} for name in groups}

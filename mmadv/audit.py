@@ -149,7 +149,7 @@ class Audit:
         spaces = {
             stage.campaign.name: space.fingerprint()
             for stage in self.stages
-            if hasattr(space := stage.space(max(stage.campaign.threat.eps, default=None)), "fingerprint")
+            if hasattr(space := stage.space(max(stage.levels, default=None)), "fingerprint")
         }
         return {"targets": targets, "data": data, "spaces": spaces, "versions": versions}
 
@@ -256,7 +256,7 @@ class Audit:
         advs: dict[str, Tensor] = {}
         counts = alarms.Counts()
         (place / "files").mkdir()
-        for eps in stage.campaign.threat.eps if attack.keeps == "hit" else [None]:
+        for eps in stage.levels if attack.keeps == "hit" else [None]:
             known |= {row: record for row, record in earlier.get(eps, {}).items() if row not in known}
             open_rows = torch.tensor([row for row in range(len(hashes)) if row not in known], dtype=torch.int64)
             fresh: dict[int, Record] = {}

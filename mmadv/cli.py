@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mmadv.audit import Audit
     from mmadv.gates import Gate
 
+FACTORY = re.compile(r"[\w.]+:[\w.]+")
 FAIL_UNDER = typer.Option(
     metavar="[CAMPAIGN[@EPS]=]SHARE",
     help="Exit 1 where robust accuracy, in the worst case at the largest eps, is below this share; may be repeated.",
@@ -285,9 +287,41 @@ def attack(
     name: Annotated[str, typer.Argument(help="A qualified attack, such as image.pgd.")],
     out: Annotated[Path, typer.Option(help="The run folder.")],
     model: Annotated[
-        str, typer.Option(help="A model folder or hub name, or a trusted factory package.module:function.")
+        str,
+        typer.Option(
+            help="A folder that save_pretrained of transformers wrote, a hub name, or a trusted factory package.module:function."
+        ),
     ],
-    data: Annotated[str, typer.Option(help="A data folder, or a trusted factory package.module:function.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A table (csv, tsv, json, jsonl, parquet), a folder with one subfolder for each class, or a trusted factory "
+            "package.module:function."
+        ),
+    ],
+    text_column: Annotated[str | None, typer.Option(help="Of the table: texts.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Of the table: class numbers, or the model's own names of its classes.")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option(help="Of the table: picture files in its folder.")] = None,
+    audio_column: Annotated[str | None, typer.Option(help="Of the table: recordings in its folder.")] = None,
+    transcript_column: Annotated[str | None, typer.Option(help="Of the table: what is said.")] = None,
+    word: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data-word", "-d", metavar="WORD=VALUE", help="A further word of the data, such as size=[224,224]."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (CUDA, MPS or else the CPU), cpu, cuda, …; auto for a folder or hub name.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the model's weights, such as bfloat16; as saved if not given.")
+    ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(help="Inputs in one pass, or auto; auto for a folder or hub name. It changes no result."),
+    ] = None,
     eps: Annotated[list[str] | None, typer.Option(help="Largest perturbation, such as 8/255; may be repeated.")] = None,
     steps: Annotated[int | None, typer.Option(help="Of the attack.")] = None,
     queries: Annotated[int | None, typer.Option(help="Forward passes per example, at most.")] = None,
@@ -316,17 +350,24 @@ def attack(
     modality = Catalog(host_of(ctx)).attack(name, where="NAME").modality
     entry = {"name": name, **_words(parameter, "--parameter"), **({} if steps is None else {"steps": steps})}
     limits = {"eps": list(eps or []), "access": access, "queries": queries, **_words(threat, "--threat")}
+    made, played = (bool(FACTORY.fullmatch(name)) and not Path(name).exists() for name in (model, data))
+    usual = None if made else "auto"
+    run_on = {"device": device or usual, "dtype": dtype, "batch_size": batch_size or usual}
+    columns = {
+        "text_column": text_column, "label_column": label_column, "image_column": image_column, "audio_column": audio_column,
+        "transcript_column": transcript_column, "limit": limit,
+    }  # fmt: skip
     campaign = {
         "name": name,
         "modality": modality,
-        "target": {"factory" if ":" in model else "model": model, **_words(target, "--target")},
-        "data": {"factory" if ":" in data else "folder": data, **({} if limit is None else {"limit": limit})},
-        "threat": {word: value for word, value in limits.items() if value is not None},
+        "target": {"factory" if made else "model": model, **_given(run_on), **_words(target, "--target")},
+        "data": {"factory" if played else "path": data, **_given(columns), **_words(word, "--data-word")},
+        "threat": _given(limits),
         "attacks": [entry],
     }
     plain = {"title": f"{name} on {model}", "seed": seed, "campaigns": [campaign]}
-    made = Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx))
-    _draw(made, _run(made))
+    campaign_run = Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx))
+    _draw(campaign_run, _run(campaign_run))
 
 
 @app.command()
@@ -387,6 +428,14 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
                 Text(campaign["trust"], style=TRUST[campaign["trust"]]) if first else "",
             )
     console.print(table)
+    for campaign in summary["campaigns"]:
+        if left := campaign["skipped"]:
+            lines = [
+                f"{campaign['name']}: {len(left)} left out of the data",
+                *(f"  {one['key']}: {one['why']}" for one in left[:5]),
+            ]
+            more = [f"  … and {len(left) - 5} more, in summary.json"] if len(left) > 5 else []
+            console.print(Text("\n".join([*lines, *more]), style="yellow"), soft_wrap=True)
     for one in summary["missing"]:
         console.print(
             Text(f"left out: {one['name']}: {one['what']} ({one['where']})\n  fix: {one['fix']}", style="yellow"),
@@ -436,6 +485,15 @@ def _percent(rate: dict[str, Any] | None) -> str:
     if rate is None or rate["value"] is None:
         return "–"
     return f"{100 * rate['value']:.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+
+
+def _given(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Words whose options were given; whole numbers as such."""
+    return {
+        word: int(value) if isinstance(value, str) and value.isdecimal() and word == "batch_size" else value
+        for word, value in words.items()
+        if value is not None
+    }
 
 
 def _words(given: list[str] | None, option: str) -> dict[str, Any]:

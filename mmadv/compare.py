@@ -166,7 +166,7 @@ def _named(name: str | None, known: list[str], option: str) -> str:
 def _compared(first: Audit, second: Audit, at: int, there: int) -> Comparison:
     sides = [(first, at, first.stages[at].campaign), (second, there, second.stages[there].campaign)]
     titles = [f"{audit.folder.path}: {campaign.name}" for audit, _, campaign in sides]
-    (a, b), where = (campaign.threat.eps for _, _, campaign in sides), ", ".join(titles)
+    (a, b), where = (audit.stages[number].levels for audit, number, _ in sides), ", ".join(titles)
     levels = [eps for eps in a if eps in b]
     if not levels:
         raise RunError("the campaigns have no eps in common", where=where, fix="run both at the same eps")

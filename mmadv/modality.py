@@ -64,7 +64,11 @@ class Modality(Protocol):
         ...
 
     def source(self, **words: Any) -> Source:
-        """Labelled examples from what a spec names."""
+        """Labelled examples from what a spec names; the keyword parameters are the words.
+
+        Where files are read, `path` is the first of them. A source that has parameters `target` and `limit` is told the victim, whose
+        classes labels are matched with, and how many examples are wanted; what it leaves out, it lists in `skipped`.
+        """
         ...
 
     def write(self, row: Any, path: Path) -> Path:

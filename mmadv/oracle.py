@@ -17,6 +17,7 @@ from mmadv.ledger import Ledger, Signals
 from mmadv.losses import Loss
 from mmadv.memo import Memo
 from mmadv.noise import Noise
+from mmadv.target import out_of_memory
 
 if TYPE_CHECKING:
     from mmadv.protocol import Attack
@@ -290,8 +291,8 @@ class Oracle:
             part = slice(start, start + max(1, size // self.problem.eot))
             try:
                 parts.append(self._pass(*rows.take((adv, per_row), part), loss, grad))
-            except torch.OutOfMemoryError:
-                if part.stop - part.start == 1:
+            except (RuntimeError, MemoryError) as error:
+                if part.stop - part.start == 1 or not out_of_memory(error):
                     raise
                 self.problem.target.batch_size = max(1, min(size, total * self.problem.eot) // 2)
                 continue

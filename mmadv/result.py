@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmadv.alarms import Alarm, Trust, verdict
+from mmadv.data import Skipped
 from mmadv.errors import ParameterError
 from mmadv.ledger import Status
 
@@ -125,6 +126,8 @@ class Result:
         alarms: signs that the figures can't be relied on.
         attack: its qualified name.
         nearest: whether it is a minimum-norm attack, whose distances answer every ε.
+        keys: N names of the examples in the data that they come from; none where x and y were given.
+        skipped: what of the data was left out, and why.
     """
 
     adv: Any
@@ -143,6 +146,8 @@ class Result:
     alarms: tuple[Alarm, ...]
     attack: str
     nearest: bool = False
+    keys: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in Counter(one.value for one in self.status).items())

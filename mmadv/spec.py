@@ -106,11 +106,16 @@ class TargetEntry(_Open):
 
 
 class DataEntry(_Open):
-    """Labelled examples: a `factory` that you trust to run, or words of the modality such as `folder`."""
+    """Labelled examples: a `factory` that you trust to run, or words of the modality such as `path` and `label_column`."""
 
     factory: str | None = Field(None, pattern=r"^[\w.]+:[\w.]+$")
     args: dict[str, Any] = {}
     limit: int | None = Field(None, ge=1)
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """The keys that are not the core's own, as they are: a column may be called 1/2."""
+        return dict(self.model_extra or {})
 
 
 class ThreatEntry(_Open):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pkgutil import resolve_name
 from typing import Any
+
+from torch import nn
 
 from mmadv import api, rows
 from mmadv.access import Access
@@ -18,7 +21,7 @@ from mmadv.modality import Modality
 from mmadv.protocol import Attack
 from mmadv.source import Examples, Source, digest
 from mmadv.spec import AttackEntry, Campaign, Spec
-from mmadv.target import Target
+from mmadv.target import Target, known_dtype, usable_device
 from mmadv.threat import Problem, ThreatModel
 
 
@@ -39,6 +42,9 @@ class Stage:
         number: of the campaign.
         catalog: of plugins.
 
+    Attributes:
+        levels: every ε that is searched at: the spec's, or the one that other words of the threat come to.
+
     Raises:
         SpecError: with file and line, whatever the plugins refuse.
     """
@@ -58,11 +64,16 @@ class Stage:
             goal = api.goal_maker(self.kind, threat.targets is not None)
             given = api.sorted_out(threat.words, {"space": self.kind.space, "goal": goal}, where="threat")
             self._space_words, self.goal = given["space"], goal(**given["goal"])
-            self.space(max(threat.eps, default=None))
+            space = self.space(max(threat.eps, default=None))
+            self.levels: tuple[float, ...] = threat.eps
             if not threat.eps and any(attack.keeps == "hit" for attack in self.attacks):
-                raise ParameterError(
-                    "eps is missing", where="threat", fix="add eps: [ … ]; only minimum-norm attacks do without"
-                )
+                # Other words may say how much may change: a preset, a number of words, a ratio in dB.
+                own = float(getattr(space, "eps", math.inf))
+                if math.isinf(own):
+                    raise ParameterError(
+                        "eps is missing", where="threat", fix="add eps: [ … ]; only minimum-norm attacks do without"
+                    )
+                self.levels = (own,)
 
     def _attack(self, entry: AttackEntry) -> Attack:
         record = self.catalog.attack(entry.name)
@@ -81,7 +92,9 @@ class Stage:
 
     def space(self, eps: float | None) -> Any:
         """The campaign's space at one ε."""
-        return self.kind.space(**self._space_words, **({} if eps is None else {"eps": eps}))
+        return self.kind.space(
+            **self._space_words, **({"eps": eps} if self.campaign.threat.eps and eps is not None else {})
+        )
 
     @cached_property
     def target(self) -> Target:
@@ -89,8 +102,12 @@ class Stage:
         entry = self.campaign.target
         with located(self.spec, "campaigns", self.number, "target"):
             victim: Any = resolve_name(entry.factory)(**entry.args) if entry.factory else entry.model
+            words = entry.words
+            if isinstance(victim, nn.Module):  # made for this run alone, so that it may be moved
+                dtype = known_dtype(words.pop("dtype", None), "dtype")
+                victim = victim.to(device=usable_device(words["device"]) if "device" in words else None, dtype=dtype)
             adapt = api.adapter(self.catalog, victim, self.campaign.modality)
-            target = adapt(**api.sorted_out(entry.words, {"target": adapt}, where="target")["target"])
+            target = adapt(**api.sorted_out(words, {"target": adapt}, where="target")["target"])
         wanted = self.campaign.threat.access
         if wanted is not None and Access.of(wanted) > target.access:
             where = self.spec.where("campaigns", self.number, "threat", "access")
@@ -105,6 +122,7 @@ class Stage:
     def source(self) -> Source:
         """The data, opened on first use."""
         entry = self.campaign.data
+        victim = None if entry.factory else self.target  # whose errors name a line of their own
         with located(self.spec, "campaigns", self.number, "data"):
             if entry.factory and entry.words:
                 word = next(iter(entry.words))
@@ -114,7 +132,9 @@ class Stage:
                     fix=nearest(word, ("factory", "args", "limit")),
                 )
             source: Source = (
-                resolve_name(entry.factory)(**entry.args) if entry.factory else self.kind.source(**entry.words)
+                resolve_name(entry.factory)(**entry.args)
+                if entry.factory
+                else api.source_of(self.kind, entry.words, target=victim, limit=entry.limit)
             )
             if not len(source):
                 raise ParameterError("the data are empty", where=source.name, fix="name data with at least one example")
@@ -132,7 +152,7 @@ class Stage:
             AssetError: something that the campaign needs can't be had here.
         """
         first = rows.take(self.examples(0).x, slice(0, 1))
-        space = self.space(max(self.campaign.threat.eps, default=None))
+        space = self.space(max(self.levels, default=None))
         with located(self.spec, "campaigns", self.number, "threat"):
             space.around(rows.detached(first, self.target.device))
             space.measures(first, first)

@@ -36,7 +36,7 @@ def summarise(audit: Audit) -> dict[str, Any]:
 
 def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
     campaign = stage.campaign
-    levels: Sequence[float] = campaign.threat.eps
+    levels: Sequence[float] = stage.levels
     attacks: list[dict[str, Any]] = []
     told = _records(audit, number, stage)
     for index, attack in enumerate(stage.attacks):
@@ -96,7 +96,8 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
         "target": stage.target.name,
         "data": stage.source.name,
         "examples": stage.length,
-        "threat": stage.campaign.threat.model_dump(mode="json"),
+        "skipped": [vars(one) for one in getattr(stage.source, "skipped", ())],
+        "threat": {**stage.campaign.threat.model_dump(mode="json"), "eps": list(levels)},
         "cascade": campaign.cascade,
         "clean": attacks[0]["clean"],
         "worst": worst_curve,

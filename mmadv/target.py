@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mmadv import rows
@@ -21,7 +23,7 @@ from mmadv.errors import ParameterError, TargetError, VictimMovedError
 
 @runtime_checkable
 class Target(Protocol):
-    """What the engine needs of a victim's adapter.
+    """What the engine needs of a victim's adapter. `labels`, the names of its classes in their order, may be there besides.
 
     Attributes:
         name: for records and reports.
@@ -87,10 +89,11 @@ class ModuleTarget:
         output: what the answers mean: `logits`, `log_probabilities`, `probabilities` or `label`.
         access: the most to grant; gradients by default, decisions for labels.
         prepare: a differentiable step from the space's inputs to the module's, such as normalisation.
-        device: to run on; the parameters' own by default. The module itself is never moved.
+        device: to run on; the parameters' own by default, and with `auto`. The module itself is never moved.
         autocast: a lower dtype for the forward pass, `bfloat16` or `float16`.
         compile: run through `torch.compile`.
-        batch_size: inputs in one pass; None for all of them.
+        batch_size: inputs in one pass; None for all of them; with `auto` a number that suits a CPU, and all of them elsewhere.
+            Where memory runs out, it is halved.
         allow_training: accept submodules in train mode, for victims that stay random on purpose.
 
     Raises:
@@ -101,6 +104,9 @@ class ModuleTarget:
         >>> target(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
+
+    usual_batch: ClassVar[int | None] = 32
+    """What `auto` is on a CPU."""
 
     def __init__(
         self,
@@ -113,7 +119,7 @@ class ModuleTarget:
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
         allow_training: bool = False,
     ) -> None:
         if not isinstance(module, nn.Module):
@@ -127,17 +133,18 @@ class ModuleTarget:
         self.output = Output.of(output)
         self.access = _granted(self.output, access, Access.GRADIENT, self.name)
         self.prepare = prepare
-        self.batch_size = checked_batch_size(batch_size)
+        self.labels = named_classes(module)
         tensors = [*module.parameters(), *module.buffers()]
         own = tensors[0].device if tensors else torch.device("cpu")
-        self.device = own if device is None else _device(device)
+        self.device = own if device in (None, "auto") else usable_device(device)
+        self.batch_size = checked_batch_size(batch_size, self.usual_batch if self.device.type == "cpu" else None)
         if tensors and own != self.device:
             raise TargetError(
                 f"the victim is on {own} and {self.device} was asked for",
                 where=self.name,
                 fix=f"call model.to({str(self.device)!r}) first",
             )
-        self.autocast = _dtype(autocast)
+        self.autocast = known_dtype(autocast, "autocast")
         floating = [tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()]
         self.dtype = floating[0] if floating else None
         self._call = torch.compile(module) if compile else module
@@ -222,7 +229,7 @@ class CallableTarget:
         output: what the answers mean.
         access: `score` by default, `decision` for labels.
         device: where its inputs are put.
-        batch_size: inputs in one call; None for all of them.
+        batch_size: inputs in one call; None for all of them, `auto` for 256.
 
     Example:
         >>> CallableTarget(lambda x: (x.sum(1) > 0).long(), output="label").access
@@ -237,7 +244,7 @@ class CallableTarget:
         output: str | Output = Output.LOGITS,
         access: str | Access | None = None,
         device: str | torch.device = "cpu",
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         if not callable(function):
             raise TargetError(
@@ -249,8 +256,8 @@ class CallableTarget:
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.output = Output.of(output)
         self.access = _granted(self.output, access, Access.SCORE, self.name)
-        self.device = torch.device(device)
-        self.batch_size = checked_batch_size(batch_size)
+        self.device = torch.device("cpu" if device == "auto" else device)
+        self.batch_size = checked_batch_size(batch_size, 256)
 
     def __call__(self, x: Any) -> Tensor:
         return torch.as_tensor(self.function(x), device=self.device)
@@ -277,12 +284,83 @@ def told_apart(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}|{code.co_code.hex()}|{plain}|{code.co_names}"
 
 
+UNREADABLE = OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError
+"""What reading a broken model folder may raise."""
+
+
+def pretrained(
+    kind: Any, folder: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+) -> Any:
+    """A `transformers` model in eval mode, from a folder in the hub's format or by a hub name.
+
+    Weights are read from safetensors only, nothing is unpickled, and no code that comes with a model is run.
+
+    Args:
+        kind: one of `transformers`' model classes.
+        folder: what `from_pretrained` takes.
+        device: to put it on; `auto` for the first of CUDA, MPS and CPU that is there. The CPU if not given.
+        dtype: of its weights; as `transformers` reads them if not given, and with `auto`.
+
+    Raises:
+        TargetError: no such folder, or one that would have to be unpickled, or that holds no weights for a part of the model.
+        ParameterError: no such device or dtype.
+        OSError, ValueError, …: of `UNREADABLE`, whatever else is wrong with it.
+    """
+    refuse_pickles(Path(folder))
+    wanted = None if dtype == "auto" else known_dtype(dtype, "dtype")
+    place = usable_device("cpu" if device is None else device)
+    own = {} if wanted is None else {"dtype": wanted}
+    with quiet():
+        model, about = kind.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **own
+        )
+    if missing := sorted(about["missing_keys"]):
+        raise TargetError(
+            f"the folder holds no weights for {len(missing)} parts of {type(model).__name__}, which would be random",
+            where=f"{folder}: {', '.join(missing[:3])}",
+            fix="give a model that was trained with this head and saved with it",
+        )
+    return model.eval().to(place)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """`transformers` without its progress bars and load reports, which tell a user of ours nothing."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def named_classes(module: nn.Module) -> tuple[str, ...] | None:
+    """The names of a `transformers` classifier's classes, by its config's `id2label`."""
+    names = getattr(getattr(module, "config", None), "id2label", None)
+    if not isinstance(names, dict) or sorted(names) != list(range(len(names))):
+        return None
+    return tuple(str(names[number]) for number in range(len(names)))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a batch was too large, on any device."""
+    said = isinstance(error, RuntimeError) and re.search("out of memory|can't allocate memory", str(error))
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or bool(said)
+
+
 def refuse_pickles(folder: Path) -> None:
     """See that a local model folder can be read without unpickling; a hub name is no folder, and passes.
 
     Raises:
-        TargetError: it holds no safetensors.
+        TargetError: it holds no safetensors, or there is no such folder.
     """
+    if not folder.is_dir() and not re.fullmatch(r"[\w.-]*\w(/[\w.-]*\w)?", folder.as_posix()):
+        raise TargetError("there is no such folder", where=str(folder), fix="give a folder written by save_pretrained")
     if not folder.is_dir() or any(folder.glob("*.safetensors")):
         return
     pickled = sorted(file.name for pattern in ("*.bin", "*.pt*") for file in folder.glob(pattern))
@@ -311,39 +389,51 @@ def _granted(output: Output, access: str | Access | None, most: Access, name: st
     return wanted
 
 
-def _device(name: str | torch.device) -> torch.device:
-    """The device called `name`, if it is there.
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device called `name`, if it is there; of `auto` the first of CUDA, MPS and CPU that is.
 
     Raises:
         ParameterError: it isn't.
     """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ParameterError(
             f"the device {str(name)!r} can't be used: {str(error).splitlines()[0]}",
             where="device",
-            fix="use 'cpu', or a device that `mmadv doctor` lists",
+            fix="use 'auto', 'cpu', or a device that `mmadv doctor` lists",
         ) from error
 
 
-def checked_batch_size(size: int | None) -> int | None:
-    """`size` itself.
+def checked_batch_size(size: int | str | None, usual: int | None = None) -> int | None:
+    """`size` itself, or `usual` for `auto`.
 
     Raises:
         ParameterError: below 1, or not a whole number.
     """
-    if size is not None and (not isinstance(size, int) or size < 1):
+    if size == "auto":
+        return usual
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise ParameterError(
-            f"batch_size is {size!r}", where="batch_size", fix="give a whole number of at least 1, or None for one pass"
+            f"batch_size is {size!r}",
+            where="batch_size",
+            fix="give a whole number of at least 1, 'auto', or None for one pass",
         )
     return size
 
 
-def _dtype(name: str | torch.dtype | None) -> torch.dtype | None:
-    if name is None or isinstance(name, torch.dtype):
-        return name
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ParameterError(f"unknown dtype {name!r}", where="autocast", fix="use 'bfloat16' or 'float16'")
-    return dtype
+def known_dtype(name: str | torch.dtype | None, where: str) -> torch.dtype | None:
+    """The floating dtype called `name`.
+
+    Raises:
+        ParameterError: there is none.
+    """
+    dtype = getattr(torch, name, None) if isinstance(name, str) else name
+    if dtype is not None and isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+        return dtype
+    if name is None:
+        return None
+    known = "'bfloat16' or 'float16'" if where == "autocast" else "'float32', 'bfloat16' or 'float16'"
+    raise ParameterError(f"unknown dtype {name!r}", where=where, fix=f"use {known}")

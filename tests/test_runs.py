@@ -122,8 +122,8 @@ def test_a_run_killed_at_ten_random_moments_equals_one_never_killed(host, tmp_pa
     spec.write_text(text(victim="slow_victim"))
     whole = run(tmp_path / "whole", host, victim="slow_victim")
     out, dice = tmp_path / "killed", random.Random(0)
-    code = (
-        "import sys; from pathlib import Path; from mmadv.audit import Audit; from mmadv.host import Host; "
+    code = (  # pandas first: pyarrow would import it with the first record, which takes longer than all units
+        "import sys; import pandas; from pathlib import Path; from mmadv.audit import Audit; from mmadv.host import Host; "
         "from mmadv.spec import read; a = Audit(read(Path(sys.argv[1])), Path(sys.argv[2]), Host()); "
         "a.run(lambda done, total, what: print(done, flush=True))"
     )

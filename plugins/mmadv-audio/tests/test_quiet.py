@@ -19,7 +19,7 @@ from mmadv_audio.constraints import Band
 from mmadv_audio.figures import example
 from mmadv_audio.modality import Audio
 from mmadv_audio.section import _cells, _mean_errors
-from mmadv_audio.source import source
+from mmadv_audio.source import AudioSource
 from mmadv_audio.space import WaveSpace
 from mmadv_audio.transcripts import normalised
 
@@ -315,7 +315,7 @@ def test_full_scale_survives_resampling(tmp_path):
     square = np.sign(np.sin(2 * np.pi * 300 * np.arange(8000) / 8000)).astype(np.float32) * 0.99
     soundfile.write(tmp_path / "square.wav", square, 8000, subtype="PCM_16")
     (tmp_path / "said.jsonl").write_text('{"audio": "square.wav", "text": "a"}\n')
-    examples = source(manifest=str(tmp_path / "said.jsonl")).take(0, 1)
+    examples = AudioSource(tmp_path / "said.jsonl").take(0, 1)
     assert examples.x.samples.abs().max() <= 1
     WaveSpace("linf", 0.1).around(examples.x)
     soundfile.write(tmp_path / "loud.wav", 1.5 * square, RATE, subtype="FLOAT")
@@ -331,38 +331,42 @@ def test_records_of_a_manifest_are_told_apart(tmp_path):
         soundfile.write(tmp_path / name / "clips" / "0.wav", np.full(100, 0.1), RATE)
         lines.append(json.dumps({"audio": f"{name}/clips/0.wav", "text": ""}))
     (tmp_path / "said.jsonl").write_text("\n".join(lines))
-    examples = source(manifest=str(tmp_path / "said.jsonl")).take(0, 2)
+    examples = AudioSource(tmp_path / "said.jsonl").take(0, 2)
     assert examples.keys == ["a/clips/0.wav", "b/clips/0.wav"]
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (b"{not json", "cannot be read"),
-        (b"[1, 2]", "holds a list"),
-        (b"\xff\xfe\x00", "cannot be read"),
-        (b'{"audio": "nope.wav", "text": "a"}', "no file nope.wav"),
+        (b"{not json", "can't be read"),
+        (b"[1, 2]", "no column is called 'audio'"),
+        (b"\xff\xfe\x00", "can't be read"),
+        (b'{"audio": "nope.wav", "text": "a"}', "no file 'nope.wav'"),
     ],
 )
 def test_manifests_that_are_none(tmp_path, text, what):
     (tmp_path / "said.jsonl").write_bytes(text)
     with pytest.raises(InputError, match=what):
-        source(manifest=str(tmp_path / "said.jsonl"))
+        AudioSource(tmp_path / "said.jsonl")
 
 
 def test_words_of_a_source_that_nothing_uses(tmp_path):
     (tmp_path / "yes").mkdir()
     soundfile.write(tmp_path / "yes" / "1.wav", np.full(100, 0.1), RATE)
-    assert len(source(folder=str(tmp_path))) == 1
+    for classes, wanted in ((["yes", "no"], 0), (["no", "yes"], 1)):
+        assert AudioSource(tmp_path, classes=classes).take(0, 9).y.tolist() == [wanted]
     for words, what in (
-        ({"audio": "file"}, "name columns of a manifest"),
+        ({"audio_column": "file"}, "no column 'file'"),
+        ({"transcript_column": "text", "label_column": "label"}, "transcripts are given beside labels"),
         ({"classes": "yes"}, "classes is 'yes'"),
         ({"rate": "16k"}, "rate is '16k'"),
     ):
-        with pytest.raises(ParameterError, match=what):
-            source(folder=str(tmp_path), **words)
-    with pytest.raises(mmadv.MmadvError, match="no subfolder 'nope'"):
-        source(folder=str(tmp_path), classes=["yes", "nope"])
+        with pytest.raises((InputError, ParameterError), match=what):
+            AudioSource(tmp_path, **words)
+    with pytest.raises(InputError, match="'yes' is none of the model's classes"):
+        AudioSource(tmp_path, classes=["yess", "no"])
+    with pytest.raises(InputError, match="the model doesn't say what its classes are called"):
+        AudioSource(tmp_path)
 
 
 # --- words and rows of users ------------------------------------------------------------------------

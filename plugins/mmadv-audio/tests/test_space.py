@@ -17,7 +17,7 @@ from mmadv_audio.attacks.universal import fitted, laid, led
 from mmadv_audio.constraints import Band
 from mmadv_audio.goals import WordErrors
 from mmadv_audio.modality import Audio
-from mmadv_audio.source import source
+from mmadv_audio.source import AudioSource
 from mmadv_audio.space import WaveSpace
 from mmadv_audio.transcripts import label_of, labels_of, normalised, text_of, word_error_rate
 
@@ -206,19 +206,19 @@ def test_a_manifest_is_read_and_its_mistakes_are_told(tmp_path):
     lines = [{"audio": f"{row}.wav", "text": said} for row, said in enumerate(["one two", "three", "four"])]
     manifest = tmp_path / "said.jsonl"
     manifest.write_text("\n".join(map(json.dumps, lines)))
-    found = source(manifest=str(manifest))
+    found = AudioSource(manifest)
     examples = found.take(1, 3)
     assert len(found) == 3
     assert [text_of(int(label)) for label in examples.y] == ["three", "four"]
     assert examples.x.length.tolist() == [4517, 8000]
-    assert source(manifest=str(manifest), rate=8000).take(0, 1).x.length.tolist() == [1500]
+    assert AudioSource(manifest, rate=8000).take(0, 1).x.length.tolist() == [1500]
 
     def refused(text: str, what: str) -> None:
         manifest.write_text(text)
         with pytest.raises(MmadvError, match=what):
-            source(manifest=str(manifest)).take(0, 1)
+            AudioSource(manifest).take(0, 1)
 
-    refused('{"audio": "0.wav"}', "there is no 'text'")
+    refused('{"audio": "0.wav"}', "transcripts or labels")
     refused('{"audio": "../../etc/x.wav", "text": "a"}', "leads out")
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     refused('{"audio": "broken.wav", "text": "a"}', "cannot be read")
@@ -226,7 +226,7 @@ def test_a_manifest_is_read_and_its_mistakes_are_told(tmp_path):
     refused('{"audio": "empty.wav", "text": "a"}', "cannot be read")
     soundfile.write(tmp_path / "stereo.wav", np.zeros((100, 2)), RATE)
     refused('{"audio": "stereo.wav", "text": "a"}', "2 channels")
-    refused("", "no recordings")
+    refused("", "the file is empty")
 
 
 def test_one_perturbation_is_fitted_to_many_and_fools_others():

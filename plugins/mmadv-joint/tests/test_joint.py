@@ -192,7 +192,7 @@ campaigns:
   - name: fusion
     modality: joint
     target: {{factory: "test_joint:model"}}
-    data: {{file: "{file}", labels: y}}
+    data: {{path: "{file}", labels: y}}
     threat: {{eps: [0.5, 1.0, 2.0], parts: {{camera: {{norm: linf, eps: 0.1}}, speed: {{norm: l2, eps: 0.5, low: -10, high: 10}}}}}}
     attacks: [joint.noise, joint.fgsm, {{name: joint.pgd, steps: 10}}]
 """

@@ -411,18 +411,18 @@ def test_a_source_that_answers_for_other_texts():
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"text": ["a", "b"], "label": 1}], "a list stands in column 'text'"),
-        ([{"text": 3, "label": 1}], "a int stands in column 'text'"),
+        ([{"text": ["a", "b"], "label": 1}], "the column 'text' holds list, no texts"),
+        ([{"text": 3, "label": 1}], "the column 'text' holds int64, no texts"),
         ([{"text": "a", "label": [1]}], "a list stands in column 'label'"),
         ([{"text": "a", "label": 1}, {"text": "b", "label": 0.5}], "'0.5' lies between classes"),
-        ([{"label": 1}], "no column 'text'"),
+        ([{"label": 1}], "no column is called 'text'"),
     ],
 )
 def test_files_that_hold_something_else(tmp_path, rows, said):
     path = tmp_path / "data.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with pytest.raises(InputError, match=said):
-        TextModality().source(file=str(path))
+        TextModality().source(path=str(path))
 
 
 @pytest.mark.parametrize(
@@ -430,10 +430,11 @@ def test_files_that_hold_something_else(tmp_path, rows, said):
     [
         (["1.0", "0.0"], None, [1, 0]),
         (["1", "3"], None, [1, 3]),
-        (["²", "1"], None, [1, 0]),  # names, in order: no class number is written so
+        (["²", "1"], None, "'²' is no class number"),
+        (["good", "bad"], None, "classes: .bad, good., in the order of the model's outputs"),
         (["bad", "1.0"], ["good", "bad"], [1, 1]),
-        (["²"], ["good", "bad"], "'²' is none of the classes"),
-        (["-1"], ["good", "bad"], "'-1' is none of the classes"),
+        (["²"], ["good", "bad"], "'²' is none of the model's classes"),
+        (["-1"], ["good", "bad"], "'-1' is none of the model's classes"),
     ],
 )
 def test_labels_of_a_file(tmp_path, labels, classes, wanted):
@@ -441,9 +442,9 @@ def test_labels_of_a_file(tmp_path, labels, classes, wanted):
     path.write_text("text,label\n" + "".join(f"a,{label}\n" for label in labels), encoding="utf-8")
     if isinstance(wanted, str):
         with pytest.raises(InputError, match=wanted):
-            TextModality().source(file=str(path), classes=classes)
+            TextModality().source(path=str(path), classes=classes)
     else:
-        assert TextModality().source(file=str(path), classes=classes).take(0, 9).y.tolist() == wanted
+        assert TextModality().source(path=str(path), classes=classes).take(0, 9).y.tolist() == wanted
 
 
 @pytest.mark.parametrize(

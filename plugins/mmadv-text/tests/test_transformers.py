@@ -317,7 +317,7 @@ def run(folder, tmp_path_factory):
     space = {"candidates": "mmadv_text_fixture:table", "preset": "none", "stop_words": True, "entities": True}
     campaign = {
         "name": "tiny", "modality": "text", "target": {"model": str(folder)},
-        "data": {"file": str(place / "data.csv"), "text": "review", "label": "stars"},
+        "data": {"path": str(place / "data.csv"), "text_column": "review", "label_column": "stars"},
         "threat": {"eps": [0.2, 0.6], **space},
         "attacks": ["text.pwws", "text.suite"],
     }  # fmt: skip

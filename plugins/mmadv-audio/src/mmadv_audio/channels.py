@@ -17,6 +17,8 @@ from mmadv_audio.waves import Waves
 
 LONGEST = 3600.0
 """Seconds; a longer file is refused before it is decoded."""
+MOST = 192_000 * 1800
+"""Samples, likewise."""
 
 FORMATS: Mapping[str, tuple[str, str]] = {
     "FLAC": ("FLAC", "PCM_16"),
@@ -50,31 +52,34 @@ def write_wav(row: Waves, path: Path) -> Path:
     return path
 
 
-def read_file(path: Path) -> Waves:
+def read_file(content: Path | bytes) -> Waves:
     """One waveform of a mono audio file.
+
+    Args:
+        content: the file, or what is in it.
 
     Raises:
         InputError: it can't be read, is empty, has several channels or is longer than an hour.
     """
     import soundfile
 
+    held = content if isinstance(content, bytes) else None
+    path = str(content) if held is None else "the table's own bytes"
     try:
-        about = soundfile.info(str(path))
+        about = soundfile.info(path if held is None else io.BytesIO(held))
         if about.channels != 1:
-            raise InputError(
-                f"the file has {about.channels} channels", where=str(path), fix="mix it down to one channel"
-            )
-        if about.duration > LONGEST:
-            raise InputError(f"the file is {about.duration:.0f} s long", where=str(path), fix="cut it into utterances")
-        levels, rate = soundfile.read(path, dtype="int16" if about.subtype == "PCM_16" else "float32")
+            raise InputError(f"the file has {about.channels} channels", where=path, fix="mix it down to one channel")
+        if about.duration > LONGEST or about.frames > MOST:
+            raise InputError(f"the file is {about.duration:.0f} s long", where=path, fix="cut it into utterances")
+        levels, rate = soundfile.read(
+            path if held is None else io.BytesIO(held), dtype="int16" if about.subtype == "PCM_16" else "float32"
+        )
         if about.subtype in LOSSY:
             levels = np.clip(levels, -1, 1)  # what was full scale before coding can come back a little above it
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"the file cannot be read: {error}", where=str(path), fix="remove or replace the file"
-        ) from error
+        raise InputError(f"the file cannot be read: {error}", where=path, fix="remove or replace the file") from error
     if not len(levels):
-        raise InputError("the file holds no samples", where=str(path), fix="remove or replace the file")
+        raise InputError("the file holds no samples", where=path, fix="remove or replace the file")
     samples = torch.from_numpy(levels).float()
     return Waves.of([samples / 32768 if levels.dtype == np.int16 else samples], rate)
 

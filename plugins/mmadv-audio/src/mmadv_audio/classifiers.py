@@ -34,7 +34,7 @@ class ClassifierTarget(WavesTarget):
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         super().__init__(
             model, played=played, **wav2vec2(model, extractor),
@@ -85,7 +85,7 @@ class SpeakerTarget(WavesTarget):
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         if not -1 < threshold < 1 or not scale > 0:
             raise ParameterError(
@@ -167,7 +167,7 @@ class DetectorTarget(WavesTarget):
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         if not 0 < threshold < 1 or not smoothness > 0:
             raise ParameterError(

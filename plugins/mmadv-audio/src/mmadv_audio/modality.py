@@ -98,10 +98,24 @@ class Audio:
     def channels(self, waves: Waves) -> dict[str, Waves]:
         return channels.every(waves)
 
-    def source(self, **words: Any) -> AudioSource:
-        from mmadv_audio.source import source
+    def source(
+        self,
+        *,
+        path: str | Path,
+        audio_column: str | None = None,
+        transcript_column: str | None = None,
+        label_column: str | None = None,
+        rate: int | None = None,
+        classes: Sequence[str] | None = None,
+        target: Any = None,
+        limit: int | None = None,
+    ) -> AudioSource:
+        from mmadv_audio.source import AudioSource
 
-        return source(**words)
+        return AudioSource(
+            path, audio_column=audio_column, transcript_column=transcript_column, label_column=label_column, rate=rate,
+            classes=classes, target=target, limit=limit,
+        )  # fmt: skip
 
     def write(self, row: Waves, path: Path) -> Path:
         return channels.write_wav(row, path.with_suffix(".wav"))

@@ -23,6 +23,7 @@ class SpeechTarget(WavesTarget):
 
     def __init__(self, module: nn.Module, *, access: str | Access | None = None, **options: Any) -> None:
         super().__init__(module, output=Output.LABEL, **options)
+        self.labels = None  # whatever its config says: transcripts are no classes with names
         # Answers are labels, and yet there are gradients: those of `likelihood`.
         self.access = Access.GRADIENT if access is None else Access.of(access)
         self._tokens: dict[int, list[int]] = {}
@@ -192,7 +193,7 @@ class CTCTarget(SpeechTarget):
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         own = {"rate": rate, "wants_lengths": wants_lengths, "shortest": shortest, "standardise": standardise}
         if of_transformers(model):

@@ -8,14 +8,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mmadv import Access, CallableTarget, ModuleTarget, Output, Target, TargetClaim
 from mmadv.errors import InputError, ParameterError, TargetError
-from mmadv.target import refuse_pickles
+from mmadv.target import UNREADABLE, pretrained, refuse_pickles
 from mmadv_audio.features import Standardised
 from mmadv_audio.transcripts import labels_of
 from mmadv_audio.waves import Waves
@@ -37,6 +37,8 @@ class WavesTarget(ModuleTarget):
         played: a module from `Waves` to `Waves` before all else, such as `mmadv_audio.transforms.Played`.
         **options: of `mmadv.ModuleTarget`.
     """
+
+    usual_batch: ClassVar[int | None] = 8
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class AudioTarget(WavesTarget):
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
         allow_training: bool = False,
     ) -> None:
         super().__init__(
@@ -216,7 +218,7 @@ class FunctionTarget(CallableTarget):
         name: str = "",
         output: str | Output = Output.LOGITS,
         access: str | Access | None = None,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         super().__init__(function, name=name, output=output, access=access, batch_size=batch_size)
         self.rate = rate
@@ -282,8 +284,9 @@ def load_folder(
     played: nn.Module | None = None,
     name: str = "",
     device: str | None = None,
+    dtype: str | None = None,
     autocast: str | None = None,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
 ) -> WavesTarget:
     """A `transformers` recogniser or audio classifier from a folder in the hub's format, or from the hub by name.
 
@@ -292,6 +295,8 @@ def load_folder(
     Args:
         folder: what `from_pretrained` takes.
         seconds: of `WhisperTarget`, as language, most and first.
+        device: to load it to; `auto` for the first of CUDA, MPS and CPU that is there.
+        dtype: of its weights, as they are saved if not given.
         **options: of the target.
 
     Raises:
@@ -306,18 +311,22 @@ def load_folder(
 
     path = Path(folder)
     refuse_pickles(path)
+
+    def load(kind: Any) -> Any:
+        return pretrained(kind, folder, device=device, dtype=dtype)
+
     common: dict[str, Any] = {
         "played": played, "name": name or path.name, "device": device, "autocast": autocast, "batch_size": batch_size,
     }  # fmt: skip
     words: dict[str, Any] = {"seconds": seconds, "language": language or None, "most": most, "first": first}
     speech = {word: value for word, value in words.items() if value is not None}
     try:
-        config = hub.AutoConfig.from_pretrained(folder)
+        config = hub.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         kind = next(iter(getattr(config, "architectures", None) or ()), "")
         if kind == "WhisperForConditionalGeneration":
-            model: Any = hub.WhisperForConditionalGeneration.from_pretrained(folder, use_safetensors=True)
-            tokenizer: Any = hub.AutoTokenizer.from_pretrained(folder)
-            return WhisperTarget(model.eval(), tokenizer=tokenizer, **speech, **common)
+            model: Any = load(hub.WhisperForConditionalGeneration)
+            tokenizer: Any = hub.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            return WhisperTarget(model, tokenizer=tokenizer, **speech, **common)
         if speech:
             raise ParameterError(
                 f"{', '.join(speech)} is of Whisper's models, and this is a {kind or 'model of no stated kind'}",
@@ -326,16 +335,16 @@ def load_folder(
             )
         if not kind.endswith(("ForCTC", "ForSequenceClassification", "ForAudioClassification")):
             raise ValueError(f"its architecture is {kind or 'not stated'}")
-        extractor: Any = hub.AutoFeatureExtractor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+        extractor: Any = hub.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
         if kind.endswith("ForCTC"):
-            model = hub.AutoModelForCTC.from_pretrained(folder, use_safetensors=True)
-            tokenizer = hub.AutoTokenizer.from_pretrained(folder)
-            return CTCTarget(model.eval(), tokenizer=tokenizer, extractor=extractor, **common)
-        model = hub.AutoModelForAudioClassification.from_pretrained(folder, use_safetensors=True)
-        return ClassifierTarget(model.eval(), extractor=extractor, **common)
-    except (OSError, ValueError) as error:
+            model = load(hub.AutoModelForCTC)
+            tokenizer = hub.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            return CTCTarget(model, tokenizer=tokenizer, extractor=extractor, **common)
+        model = load(hub.AutoModelForAudioClassification)
+        return ClassifierTarget(model, extractor=extractor, **common)
+    except UNREADABLE as error:
         raise TargetError(
-            f"no audio model could be loaded: {str(error).splitlines()[0]}",
+            f"no audio model could be loaded: {(str(error) or type(error).__name__).splitlines()[0]}",
             where=str(folder),
             fix="give a folder written by save_pretrained of a Whisper, CTC or audio classification model, "
             "with its tokenizer and preprocessor_config.json",

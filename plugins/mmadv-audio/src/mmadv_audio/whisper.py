@@ -75,7 +75,7 @@ class WhisperTarget(SpeechTarget):
         access: str | Access | None = None,
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         super().__init__(
             model, access=access, rate=16_000, played=played,

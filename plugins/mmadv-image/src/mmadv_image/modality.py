@@ -38,10 +38,24 @@ class Images:
     def stored(self, rows: Tensor) -> Tensor:
         return pixels.stored(rows)
 
-    def source(self, **words: Any) -> ImageSource:
-        from mmadv_image.source import source
+    def source(
+        self,
+        *,
+        path: str | Path,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        size: Sequence[int] | None = None,
+        mode: str | None = None,
+        classes: Sequence[str] | None = None,
+        target: Any = None,
+        limit: int | None = None,
+    ) -> ImageSource:
+        from mmadv_image.source import ImageSource
 
-        return source(**words)
+        return ImageSource(
+            path, image_column=image_column, label_column=label_column, size=size, mode=mode, classes=classes,
+            target=target, limit=limit,
+        )  # fmt: skip
 
     def write(self, row: Tensor, path: Path) -> Path:
         path = path.with_suffix(".png")
@@ -88,10 +102,17 @@ def png(image: Tensor) -> bytes:
 
 def unpng(data: bytes) -> Tensor:
     """The image (C, H, W) in [0, 1] of an 8-bit picture file."""
-    import numpy
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(data))
+    return pixels_of(Image.open(io.BytesIO(data)))
+
+
+def pixels_of(picture: Any) -> Tensor:
+    """The image (C, H, W) in [0, 1] of an opened `PIL` picture, grey ones with one channel."""
+    import numpy
+
+    if picture.mode == "1":
+        picture = picture.convert("L")
     levels = torch.from_numpy(numpy.array(picture if picture.mode in ("L", "RGB") else picture.convert("RGB")))
     return (levels.unsqueeze(0) if levels.dim() == 2 else levels.movedim(-1, 0)).to(torch.float32) / 255
 

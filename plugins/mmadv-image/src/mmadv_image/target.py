@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmadv import ModuleTarget, TargetClaim
 from mmadv.errors import ParameterError, TargetError
-from mmadv.target import refuse_pickles
+from mmadv.target import UNREADABLE, pretrained
 
 
 class Normalise(nn.Module):
@@ -81,7 +81,7 @@ class ImageTarget(ModuleTarget):
         device: str | torch.device | None = None,
         autocast: str | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
         allow_training: bool = False,
     ) -> None:
         if (mean is None) != (std is None):
@@ -206,7 +206,7 @@ class TransformersTarget(ImageTarget):
         device: str | torch.device | None = None,
         autocast: str | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
         channels_last: bool = False,
     ) -> None:
         prepare = None if processor is None else Processor(processor)
@@ -225,13 +225,21 @@ class TransformersTarget(ImageTarget):
         return answer.logits
 
 
-def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
+def load_folder(
+    folder: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    **options: Any,
+) -> TransformersTarget:
     """A `transformers` image classifier from a folder in the hub's format, or from the hub by name.
 
     Weights are read from safetensors only; nothing is unpickled.
 
     Args:
         folder: what `from_pretrained` takes.
+        device: to load it to; `auto` for the first of CUDA, MPS and CPU that is there.
+        dtype: of its weights, as they are saved if not given.
         **options: of `TransformersTarget`.
 
     Raises:
@@ -240,17 +248,16 @@ def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     path = Path(folder)
-    refuse_pickles(path)
     try:
-        model = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True)
-        processor = AutoImageProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
+        model = pretrained(AutoModelForImageClassification, folder, device=device, dtype=dtype)
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    except UNREADABLE as error:
         raise TargetError(
-            f"no image classifier could be loaded: {str(error).splitlines()[0]}",
+            f"no image classifier could be loaded: {(str(error) or type(error).__name__).splitlines()[0]}",
             where=str(folder),
             fix="give a folder written by save_pretrained, with a preprocessor_config.json",
         ) from error
-    return TransformersTarget(model.eval(), processor=processor, **{"name": path.name, **options})
+    return TransformersTarget(model, processor=processor, **{"name": path.name, **options})
 
 
 def claim(victim: object, modality: str) -> TargetClaim | None:
@@ -274,9 +281,16 @@ def _from_folder(
     *,
     name: str = "",
     device: str | None = None,
+    dtype: str | None = None,
     autocast: str | None = None,
     compile: bool = False,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
 ) -> TransformersTarget:
-    options = {"device": device, "autocast": autocast, "compile": compile, "batch_size": batch_size}
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "autocast": autocast,
+        "compile": compile,
+        "batch_size": batch_size,
+    }
     return load_folder(folder, **options, **({"name": name} if name else {}))

@@ -67,16 +67,16 @@ class Parts:
         """Numbers are stored as they are."""
         return rows
 
-    def source(self, *, file: str, labels: str = "y") -> MemorySource:
+    def source(self, *, path: str | Path, labels: str = "y") -> MemorySource:
         """Examples from a safetensors file.
 
         Args:
-            file: with a tensor (N, …) for each part.
+            path: of the file, with a tensor (N, …) for each part.
             labels: the name of the one with the right labels.
         """
         from mmadv_joint.source import source
 
-        return source(Path(file), labels)
+        return source(Path(path), labels)
 
     def write(self, row: Joint, path: Path) -> Path:
         from safetensors.torch import save_file

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from mmadv import MemorySource, assets
-from mmadv_text.encoder import SentenceEncoder, quiet
+from mmadv.target import quiet
+from mmadv_text.encoder import SentenceEncoder
 from mmadv_text.target import TransformersTarget
 from mmadv_text.texts import Texts
 

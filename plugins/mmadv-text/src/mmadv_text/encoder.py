@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmadv.errors import AssetError
+from mmadv.target import quiet
 
 
 class CutWarning(UserWarning):
@@ -33,22 +32,6 @@ def identity(encoder: object) -> str:
     """What an encoder says of itself for records, or what it is called."""
     told = getattr(encoder, "fingerprint", None)
     return str(told()) if callable(told) else getattr(encoder, "__qualname__", type(encoder).__qualname__)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """`transformers` without its progress bars and load reports, which tell a user of ours nothing."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 class SentenceEncoder:

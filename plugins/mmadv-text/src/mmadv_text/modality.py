@@ -112,10 +112,23 @@ class TextModality:
     def stored(self, rows: Texts) -> Texts:
         return Texts.of([_read_again(text) for text in rows.strings()])
 
-    def source(self, **words: Any) -> TextSource:
-        from mmadv_text.source import source
+    def source(
+        self,
+        *,
+        path: str | Path,
+        text_column: str | None = None,
+        label_column: str | None = None,
+        pair_column: str | None = None,
+        classes: Sequence[str] | None = None,
+        target: Any = None,
+        limit: int | None = None,
+    ) -> TextSource:
+        from mmadv_text.source import TextSource
 
-        return source(**words)
+        return TextSource(
+            path, text_column=text_column, label_column=label_column, pair_column=pair_column, classes=classes,
+            target=target, limit=limit,
+        )  # fmt: skip
 
     def write(self, row: Texts, path: Path) -> Path:
         path = path.with_suffix(".json")

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mmadv import Access, CallableTarget, ModuleTarget, Output, TargetClaim
 from mmadv.errors import TargetError
-from mmadv.target import refuse_pickles
-from mmadv_text.encoder import CutWarning, quiet
+from mmadv.target import UNREADABLE, pretrained, quiet
+from mmadv_text.encoder import CutWarning
 from mmadv_text.texts import Text, Texts
 from mmadv_text.words import WORD
 
@@ -167,7 +167,7 @@ class StringsTarget(CallableTarget):
         name: str = "",
         output: str | Output = Output.LOGITS,
         access: str | Access | None = None,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         super().__init__(function, name=name, output=output, access=access, batch_size=batch_size)
         self._blank: Tensor | None = None
@@ -278,6 +278,8 @@ class TokensTarget(ModuleTarget):
         TargetError: a tokenizer with more ids than the module has embeddings.
     """
 
+    usual_batch: ClassVar[int | None] = None  # `tokens` keeps passes small, however many texts are asked about at once
+
     def __init__(
         self,
         module: nn.Module,
@@ -291,7 +293,7 @@ class TokensTarget(ModuleTarget):
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
         allow_training: bool = False,
     ) -> None:
         carried: Any = next((part.tokenizer for part in module.modules() if hasattr(part, "tokenizer")), None)
@@ -548,7 +550,7 @@ class TransformersTarget(TokensTarget):
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
-        batch_size: int | None = None,
+        batch_size: int | str | None = None,
     ) -> None:
         if tokenizer is None:
             raise TargetError(
@@ -593,13 +595,21 @@ class TransformersTarget(TokensTarget):
         return answer.logits
 
 
-def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
+def load_folder(
+    folder: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    **options: Any,
+) -> TransformersTarget:
     """A `transformers` sequence classifier and its tokenizer from a folder in the hub's format, or from the hub by name.
 
     Weights are read from safetensors only; nothing is unpickled.
 
     Args:
         folder: what `from_pretrained` takes.
+        device: to load it to; `auto` for the first of CUDA, MPS and CPU that is there.
+        dtype: of its weights, as they are saved if not given.
         **options: of `TransformersTarget`.
 
     Raises:
@@ -608,18 +618,17 @@ def load_folder(folder: str | Path, **options: Any) -> TransformersTarget:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     path = Path(folder)
-    refuse_pickles(path)
     try:
         with quiet():
-            model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+            model = pretrained(AutoModelForSequenceClassification, folder, device=device, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
         raise TargetError(
-            f"no text classifier could be loaded: {str(error).splitlines()[0]}",
+            f"no text classifier could be loaded: {(str(error) or type(error).__name__).splitlines()[0]}",
             where=str(folder),
             fix="give a folder written by save_pretrained of the model and of its tokenizer",
         ) from error
-    return TransformersTarget(model.eval(), tokenizer=tokenizer, **{"name": path.name, **options})
+    return TransformersTarget(model, tokenizer=tokenizer, **{"name": path.name, **options})
 
 
 def claim(victim: object, modality: str) -> TargetClaim | None:
@@ -643,10 +652,17 @@ def _from_folder(
     max_length: int | None = None,
     tokens: int = 3072,
     device: str | None = None,
+    dtype: str | None = None,
     autocast: str | None = None,
     compile: bool = False,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
 ) -> TransformersTarget:
-    options = {"device": device, "autocast": autocast, "compile": compile, "batch_size": batch_size}
-    words = {"max_length": max_length, "tokens": tokens}
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "autocast": autocast,
+        "compile": compile,
+        "batch_size": batch_size,
+    }
+    words: dict[str, Any] = {"max_length": max_length, "tokens": tokens}
     return load_folder(folder, **options, **words, **({"name": name} if name else {}))
