@@ -30,7 +30,15 @@ class Environment:
 
     @property
     def variables(self):
-        ours = ("MMADV_PLUGINS", "PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PIP_TARGET")
+        ours = (
+            "MMADV_PLUGINS",
+            "PYTHONPATH",
+            "PYTHONHOME",
+            "PYTHONWARNINGS",
+            "PYTEST_ADDOPTS",
+            "PYTEST_CURRENT_TEST",
+            "PIP_TARGET",
+        )
         kept = {name: value for name, value in os.environ.items() if name not in ours}
         return kept | {
             "PATH": os.pathsep.join([str(self.path / "bin"), os.environ["PATH"]]),
@@ -39,7 +47,6 @@ class Environment:
             "PIP_FIND_LINKS": str(self.wheels),
             "PIP_NO_BUILD_ISOLATION": "false",  # pip's own spelling: it means that there is no isolation
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "PYTHONWARNINGS": "ignore",
             "NO_COLOR": "1",
             "COLUMNS": "200",
         }

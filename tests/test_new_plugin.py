@@ -53,9 +53,8 @@ def test_no_template_is_left_out_and_no_placeholder_is_left_in():
         templates = [*(root / "common").rglob("*"), *(root / kind).rglob("*")]
         assert len(files) == sum(path.is_file() for path in templates)
         for path, text in files.items():
-            assert not {"{{", "{%", "PACKAGE"} & {mark for mark in ("{{", "{%", "PACKAGE") if mark in f"{path}{text}"}
             assert path.suffix != ".j2"
-            assert "demo" in "".join(files.values())
+            assert not [mark for mark in ("{{", "{%", "PACKAGE") if mark in f"{path}\n{text}"]
 
 
 def test_an_empty_folder_is_filled(tmp_path):
