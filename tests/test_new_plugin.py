@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmadv import scaffold
-from mmadv.errors import ParameterError, PluginError
+from mmadv.errors import AssetError, InputError, ParameterError, PluginError
 from mmadv.host import Host
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,37 @@ def test_no_template_is_left_out_and_no_placeholder_is_left_in():
         for path, text in files.items():
             assert path.suffix != ".j2"
             assert not [mark for mark in ("{{", "{%", "PACKAGE") if mark in f"{path}\n{text}"]
+
+
+def test_the_tables_of_a_new_modality_are_read_or_refused(tmp_path, monkeypatch):
+    folder = write("tables", tmp_path / "new", "modality")
+    monkeypatch.syspath_prepend(folder / "src")
+    source = importlib.import_module("mmadv_tables.source").source
+    table = tmp_path / "table.csv"
+
+    def read(text, **words):
+        table.write_text(text)
+        return source(file=str(table), **words)
+
+    examples = read("a,label,b\n1,0,5\n3,1,6\n", low=[1, 4], high=[5, 6]).take(0, 9)
+    assert examples.x.tolist() == [[0.0, 0.5], [0.5, 1.0]]
+    assert (examples.y.tolist(), examples.keys) == ([0, 1], ["table.csv:2", "table.csv:3"])
+    for text, words, message in (
+        ("a,class\n1,0\n", {}, "there is no column 'label'"),
+        ("a,label\n1,0,2\n", {}, "3 cells under 2 columns"),
+        ("a,label\nx,0\n", {}, "a cell is no number"),
+        ("a,label\n1,0\n1,0.5\n", {}, r"no class number: 0.5(?s:.*)table.csv:3"),
+        ("a,label\n1,-1\n", {}, "no class number: -1"),
+        ("a,label\n1,0\n", {"low": [0]}, r"low is \[0\] and high is None"),
+        ("a,label\n1,0\n", {"low": [0, 0], "high": [1, 1]}, "give 1 of each"),
+        ("a,label\n1,0\n", {"low": [1], "high": [1]}, "low < high"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read(text, **words)
+    for absent in ({"file": str(tmp_path / "nowhere.csv")}, {"file": str(table.parent / "empty.csv")}):
+        (tmp_path / "empty.csv").touch()
+        with pytest.raises(AssetError):
+            source(**absent)
 
 
 def test_an_empty_folder_is_filled(tmp_path):
