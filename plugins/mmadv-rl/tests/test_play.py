@@ -7,10 +7,16 @@ import torch
 from torch import nn
 
 import mmadv
+from mmadv import Access, Budget, Problem, ThreatModel, solve
 from mmadv.errors import InputError, ParameterError, TargetError
+from mmadv.goals import Steered
+from mmadv_rl.attacks.fgsm import FGSM
+from mmadv_rl.attacks.pgd import PGD
+from mmadv_rl.attacks.suite import Suite
 from mmadv_rl.episodes import Game, return_of
 from mmadv_rl.modality import RL
 from mmadv_rl.play import replay, run_episodes
+from mmadv_rl.space import ObsSpace
 from mmadv_rl.target import PolicyTarget
 
 UNIT = (0.732, 1.063, 0.122, 0.439)
@@ -24,6 +30,13 @@ def balancing() -> nn.Module:
         policy.weight.copy_(torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.5, 1.0, 10.0, 3.0]]))
         policy.bias.zero_()
     return policy.eval()
+
+
+class Steadiness(nn.Module):
+    """A critic that likes an upright pole."""
+
+    def forward(self, x):
+        return -x.double()[:, 2].square()
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +94,73 @@ def test_turns_are_never_exceeded(game, words, bound):
             assert 0 < int(adv.touched[row].sum()) <= bound(int(adv.length[row]))
 
 
-def test_the_suite_is_never_weaker_than_its_members(game):
+def test_the_suite_is_never_weaker_than_any_of_its_members():
+    game = Game("CartPole-v1", horizon=40, below=30.0)
     x, y = game.episodes(3)
-    policy = PolicyTarget(balancing())
-    words = {"eps": 0.3, "unit": UNIT}
+    policy = PolicyTarget(balancing(), critic=Steadiness())
+    words = {"eps": 1.0, "unit": UNIT}
     suite = mmadv.attack(policy, x, y, "rl.suite", **words)
-    for member in ("rl.random", "rl.fgsm", "rl.pgd", "rl.mad", "rl.robust_sarsa", "rl.director"):
-        assert bool((suite.score >= mmadv.attack(policy, x, y, member, **words).score).all())
+    alone = {
+        type(member).__name__: mmadv.attack(policy, x, y, member, modality="rl", **words)
+        for member in Suite().members(policy, game)
+    }
+    assert {"Random", "FGSM", "PGD", "MAD", "Critic", "RobustSarsa", "Director"} <= set(alone)
+    found = torch.stack([one.score for one in alone.values()])
+    assert torch.equal(suite.score, found.amax(0))
+    assert bool((found.amin(0) < found.amax(0)).any())  # they differ, so that the worst says something
+    assert torch.equal(suite.queries, torch.stack([one.queries for one in alone.values()]).sum(0))
+
+
+class Wobbling(nn.Module):
+    """A controller whose preference goes up and down on the way to the other action, so that short steps stay on a hill."""
+
+    def __init__(self):
+        super().__init__()
+        self.steady = balancing()
+        self.eval()
+
+    def forward(self, x):
+        lean = self.steady(x.double())[:, 1]
+        lead = lean + 0.3 * torch.sin(6 * lean)
+        return torch.stack([-lead, lead], 1)
+
+
+def test_iterated_attacks_are_no_weaker_than_one_step_over_20_episodes():
+    from mmadv_rl import demo
+
+    game = Game("CartPole-v1", horizon=200, below=150.0)
+    x, y = game.episodes(20)
+    for policy, attacks, eps in (
+        (Wobbling(), ("rl.pgd",), 0.5),
+        (demo.agent("CartPole-v1"), ("rl.pgd", "rl.mad"), 0.5),
+    ):
+        once = game.below - mmadv.attack(policy, x, y, "rl.fgsm", eps=eps, unit=UNIT).score
+        assert float(once.mean()) < 180  # there is something to be beaten
+        for attack in attacks:
+            found = game.below - mmadv.attack(policy, x, y, attack, eps=eps, unit=UNIT, steps=8).score
+            assert float(found.mean()) <= float(once.mean())
+
+
+@pytest.mark.parametrize("values", [False, True])
+def test_pgd_is_never_weaker_than_one_step_on_any_observation(values):
+    """What is kept of an observation, judged by the objective of both, from whatever starts."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        policy = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 6)).double().eval()
+    target = PolicyTarget(policy, output="values" if values else "logits")
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
+    y = policy(x.double()).argmax(1)
+    found = {}
+    for attack in (FGSM(), PGD()):
+        aim = attack.objective(values)
+        threat = ThreatModel(
+            ObsSpace("linf", 0.3), Access.GRADIENT, Steered(aim), Budget(steps=None if attack.single_step else 3)
+        )
+        clean = policy(x.double()).detach()
+        problem = Problem(target, threat, x, y, torch.arange(200), towards=clean if values else None)
+        found[type(attack)] = solve(problem, attack).score
+    assert bool((found[PGD] >= found[FGSM] - 1e-9).all())
+    assert float(found[PGD].mean()) > float(found[FGSM].mean())
 
 
 def test_the_gradient_of_mad_is_zero_at_the_clean_observation_and_not_where_it_starts():
@@ -209,3 +282,52 @@ def test_an_audit_of_episodes_is_verified_from_disk(tmp_path):
     worst = [point["robust"]["value"] for point in summary["campaigns"][0]["worst"]]
     assert worst[0] > worst[1]
     assert list(verify(Audit.of_folder(tmp_path / "run", default_host()))) == []
+
+
+@pytest.mark.parametrize("means", ["eps", "most"])
+def test_reported_returns_fall_with_every_means_and_stay_above_the_worst_case(tmp_path, means):
+    from mmadv import spec
+    from mmadv.audit import Audit
+    from mmadv.host import default_host
+    from mmadv.report import tables
+    from mmadv.runs import RunInfo
+    from mmadv_rl.section import carried, clean_returns, returns
+    from mmadv_rl.tabular import hill, uphill
+
+    levels = [0.3, 0.6, 1.2, 2.4, 4.8] if means == "eps" else [1, 2, 3, 5, 9]
+    campaign = """
+      - name: {name}
+        modality: rl
+        target: {{factory: "mmadv_rl.tabular:uphill"}}
+        data: {{factory: "mmadv_rl.tabular:hill", args: {{below: 0}}}}
+        threat: {{norm: linf, eps: {eps}{most}}}
+        attacks: [rl.random, {{name: rl.pgd, steps: 3}}]"""
+    if means == "eps":
+        campaigns = campaign.format(name="hill", eps=levels, most="")
+    else:
+        campaigns = "".join(campaign.format(name=f"n{most}", eps=[4.8], most=f", most: {most}") for most in levels)
+    Audit(spec.parse(f"title: returns\ncampaigns:{campaigns}"), tmp_path / "run", default_host()).run()
+    run = RunInfo(tmp_path / "run", "returns", 1)
+    found = tables.campaigns(run, "rl")
+    policy, process = uphill().module, hill().game.instances
+    with process(1) as (env,):
+        table = env.table
+    rises = 0
+    for at in range(2):
+        if means == "eps":
+            records = tables.records(run, found[0], found[0]["attacks"][at])
+            raw = [clean_returns(records), *(returns(records, eps) for eps in levels)]
+            exact = [table.worst(policy, eps) for eps in [0.0, *levels]]
+        else:
+            records = [tables.records(run, one, one["attacks"][at]) for one in found]
+            raw = [clean_returns(records[0]), *(returns(one, 4.8) for one in records)]
+            exact = [table.worst(policy, 4.8, most) for most in [0, *levels]]
+        told = carried(raw)
+        for key in raw[0]:
+            path = [one[key] for one in told]
+            assert path == sorted(path, reverse=True)
+            rises += [one[key] for one in raw] != path
+            for value, bound in zip(path, exact, strict=True):
+                assert value >= float(bound[int(key.split()[-1])]) - 1e-4
+        assert told[-1] != told[0]
+    assert rises  # as they were found they would not have fallen

@@ -39,14 +39,27 @@ class Tabular:
         """This process to be played, observed as its state's number."""
         return Game("tabular", below, self.horizon, make=lambda: _Walk(self))
 
-    def worst(self, policy: Line, eps: float) -> Tensor:
-        """(S,) float64 the least return from each first state, whatever is shown within ε of each state."""
-        worth = np.zeros(len(self.following))
-        reach = [policy.reach(float(state), eps) for state in range(len(self.following))]
+    def worst(self, policy: Line, eps: float, most: int | None = None) -> Tensor:
+        """(S,) float64 the least return from each first state, whatever is shown within ε of each state.
+
+        Args:
+            policy: that plays.
+            eps: the radius.
+            most: at how many steps something else may be shown, at the best moments for it; at all of them if not given.
+        """
+        states = np.arange(len(self.following))
+        own = np.array([policy.reach(float(state), 0.0)[0] for state in states])
+        can = np.zeros(self.following.shape, dtype=bool)
+        for state in states:
+            can[state, policy.reach(float(state), eps)] = True
+        turns = self.horizon if most is None else min(most, self.horizon)
+        worth = np.zeros((turns + 1, len(states)))  # by turns left
         for _ in range(self.horizon):
-            ahead = self.reward + worth[self.following]
-            worth = np.array([min(ahead[state, action] for action in reach[state]) for state in range(len(worth))])
-        return torch.from_numpy(worth)
+            ahead = self.reward + worth[:, self.following]
+            touched = np.where(can, ahead, np.inf).min(2)
+            worth = ahead[:, states, own]
+            worth[1:] = np.minimum(worth[1:], touched[:-1])
+        return torch.from_numpy(worth[-1].copy())
 
 
 class Line(nn.Module):
@@ -107,11 +120,11 @@ class _Walk(gym.Env):
         return np.array([self.state], np.float32), reward, False, False, {}
 
 
-def hill() -> EpisodeSource:
+def hill(below: float = 32.0) -> EpisodeSource:
     """An episode from each of nine states on a line that is worth more further up, lost below a return of 32."""
     states = np.arange(9)
     walk = np.stack([np.maximum(states - 1, 0), states, np.minimum(states + 1, 8)], 1)
-    return EpisodeSource(enter(Tabular(walk, (states / 8)[walk], 40).game(32.0)), 9)
+    return EpisodeSource(enter(Tabular(walk, (states / 8)[walk], 40).game(below)), 9)
 
 
 def uphill() -> PolicyTarget:

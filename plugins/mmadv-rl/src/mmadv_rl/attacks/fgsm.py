@@ -8,21 +8,13 @@ Continuous actions begin a tenth of the way to a random point of the ball: at s 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from mmadv import Attack, Loss, Oracle
 from mmadv_rl.attacks.base import continuous
-from mmadv_rl.attacks.pgd import apart, check_action, climbed, headed
-
-
-@dataclass
-class State:
-    """Rows: the iterate, and the clean answer for continuous actions."""
-
-    adv: Tensor
-    facts: Any
+from mmadv_rl.attacks.pgd import apart, check_action, leap, led
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +40,16 @@ class FGSM(Attack):
         check_action(self.loss, self.action, oracle)
 
     def objective(self, values: bool) -> Loss:
-        return apart if values else headed(self.loss, self.action)
+        return apart if values else led(self.action)
 
     def known(self, x: Tensor, answer: Tensor, values: bool) -> Tensor:
         """(A, F) what the objective has to know of the clean answers."""
         return answer
 
-    def init(self, oracle: Oracle) -> State:
-        region = oracle.region
-        if not continuous(oracle):
-            return State(region.x, None)
-        beside = region.project(region.x + 0.1 * (region.jitter(oracle.noise) - region.x))
-        return State(beside, oracle.evaluate(region.x).output.detach())
+    def init(self, oracle: Oracle) -> Tensor:
+        facts = oracle.evaluate(oracle.region.x).output.detach() if continuous(oracle) else None
+        return leap(self.loss, self.action, facts, oracle)
 
-    def step(self, state: State, oracle: Oracle) -> State:
-        grad = climbed(self.loss, self.action, state.adv, state.facts, oracle)
-        # From beside the clean observation, ε alone would not reach the far side of the ball.
-        return State(oracle.region.climb_(state.adv, grad, 2.0 if continuous(oracle) else 1.0), state.facts)
-
-    def pending(self, state: State) -> Tensor:
-        return state.adv
+    def step(self, state: Tensor, oracle: Oracle) -> Tensor:
+        oracle.evaluate(state)
+        return state

@@ -2,6 +2,9 @@
 
 discrete:    s' = project(s' + lr · ε · ascend(∇ loss(π(s'), π(s)'s best action)))
 continuous:  s' = project(s' + lr · ε · ascend(∇ ‖μ(s') − μ(s)‖²)), from a random start: at s the gradient is 0
+
+The end of FGSM's one long step is the first candidate: short steps can stay on a hill that it leaps over, and with it the best
+candidate of an observation is never worse than FGSM's (law 8).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from torch import Tensor
 
 from mmadv import Loss, Oracle, losses
 from mmadv.errors import ParameterError
-from mmadv.search.pgd import Ascent
+from mmadv.search.pgd import Ascent, State
 from mmadv_rl.attacks.base import Climb, continuous, divergence
 
 
@@ -47,10 +50,15 @@ class PGD(Climb):
             )
 
     def objective(self, values: bool) -> Loss:
-        return apart if values else headed(self.loss, self.action)
+        return apart if values else led(self.action)
 
     def facts(self, oracle: Oracle) -> Any:
         return super().facts(oracle) if continuous(oracle) else None
+
+    def init(self, oracle: Oracle) -> State:
+        state = super().init(oracle)
+        oracle.evaluate(leap(self.loss, self.action, state.facts, oracle))
+        return state
 
     def climb(self, adv: Tensor, facts: Any, oracle: Oracle) -> Tensor:
         return climbed(self.loss, self.action, adv, facts, oracle)
@@ -81,6 +89,24 @@ def climbed(loss: str, action: int | None, adv: Tensor, facts: Any, oracle: Orac
         y = oracle.y
         return oracle.evaluate(adv, loss=headed(loss, action), towards=y, grad=True).grad
     return oracle.evaluate(adv, loss=losses.by_name(loss), grad=True).grad
+
+
+def leap(loss: str, action: int | None, facts: Any, oracle: Oracle) -> Tensor:
+    """The end of one step as long as the ball allows: from the clean observation, or, where that has no gradient, from beside it."""
+    region = oracle.region
+    if not continuous(oracle):
+        return region.climb_(region.x, climbed(loss, action, region.x, facts, oracle), 1.0)
+    start = region.project(region.x + 0.1 * (region.jitter(oracle.noise) - region.x))
+    # From beside the clean observation, ε alone would not reach the far side of the ball.
+    return region.climb_(start, climbed(loss, action, start, facts, oracle), 2.0)
+
+
+def led(action: int | None) -> Loss:
+    """What of two candidates for one observation is kept: the one where the own action is left, or `action` is reached, more clearly.
+
+    By the margin, which has the sign of the decision whatever the loss that is climbed.
+    """
+    return headed("margin", action)
 
 
 def headed(loss: str, action: int | None) -> Loss:
