@@ -43,6 +43,21 @@ def test_the_best_attack_comes_near_the_worst_case_and_never_below(name, eps):
     assert float(best.mean() - worst.mean()) <= 0.05 * max(abs(float(worst.mean())), scale)
 
 
+@pytest.mark.parametrize(("name", "eps"), [("hill", 0.6), ("hill", 2.4), ("well", 2.4)])
+def test_the_learned_adversary_comes_near_the_worst_case_and_never_below(name, eps):
+    process, policy = PROCESSES[name]
+    x, y = process.game(-1e9).episodes(len(STATES))
+    worst, clean = process.worst(policy, eps), process.worst(policy, 0.0)
+    noise, found = (
+        -1e9 - mmadv.attack(policy, x, y, attack, eps=eps, **words).score
+        for attack, words in (("rl.random", {}), ("rl.learned", {"training": 16_384}))
+    )
+    assert bool((found >= worst - 1e-4).all())
+    scale = float(clean.mean() - worst.mean())
+    assert float(found.mean() - worst.mean()) <= 0.05 * scale
+    assert float(noise.mean() - worst.mean()) > 0.3 * scale
+
+
 @pytest.mark.parametrize("most", [None, 0, 1, 2, 9])
 def test_dynamic_programming_is_the_best_of_all_plans(most):
     process = table(STATES / 8, horizon=5)

@@ -1,5 +1,7 @@
 """Episodes: what is played, counted, judged again, and lost."""
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -99,16 +101,97 @@ def test_the_suite_is_never_weaker_than_any_of_its_members():
     x, y = game.episodes(3)
     policy = PolicyTarget(balancing(), critic=Steadiness())
     words = {"eps": 1.0, "unit": UNIT}
-    suite = mmadv.attack(policy, x, y, "rl.suite", **words)
+    suite = mmadv.attack(policy, x, y, "rl.suite", training=2048, **words)
     alone = {
         type(member).__name__: mmadv.attack(policy, x, y, member, modality="rl", **words)
-        for member in Suite().members(policy, game)
+        for member in Suite(training=2048).members(policy, game)
     }
-    assert {"Random", "FGSM", "PGD", "MAD", "Critic", "RobustSarsa", "Director"} <= set(alone)
+    assert {"Random", "FGSM", "PGD", "MAD", "Critic", "RobustSarsa", "Director", "Learned"} <= set(alone)
     found = torch.stack([one.score for one in alone.values()])
     assert torch.equal(suite.score, found.amax(0))
     assert bool((found.amin(0) < found.amax(0)).any())  # they differ, so that the worst says something
     assert torch.equal(suite.queries, torch.stack([one.queries for one in alone.values()]).sum(0))
+
+
+def test_the_suite_leaves_out_what_is_not_wanted_and_refuses_what_means_nothing(game):
+    names = {type(one).__name__ for one in Suite(training=0).members(PolicyTarget(balancing()), game)}
+    assert names == {"Random", "FGSM", "PGD", "MAD", "RobustSarsa", "Director"}
+    x, y = game.episodes(1)
+    for attack, words in (
+        ("rl.suite", {"training": -1}),
+        ("rl.learned", {"sigma": 0.0}),
+        ("rl.learned", {"candidates": 3}),
+    ):
+        with pytest.raises(ParameterError) as raised:
+            mmadv.attack(balancing(), torch.zeros(1, 4), [0], attack, eps=0.1, **words)
+        assert raised.value.where == next(iter(words))
+    with pytest.raises(ParameterError, match="no end"):
+        mmadv.attack(balancing(), x, y, "rl.learned")
+
+
+class Counted(nn.Module):
+    """How many observations a policy is asked about."""
+
+    def __init__(self, policy):
+        super().__init__()
+        self.policy, self.rows = policy, 0
+        self.eval()
+
+    def forward(self, x):
+        self.rows += len(x)
+        return self.policy(x.double())
+
+
+def test_training_an_adversary_is_counted_done_once_and_leaves_the_victim_as_it_is():
+    victim, scores = Counted(balancing()), []
+    before = torch.get_rng_state()
+    for _ in range(2):  # a game of its own knows nothing of what the other one taught
+        game = Game("CartPole-v1", horizon=30, below=25.0)
+        x, y = game.episodes(3)
+        victim.rows = 0
+        first = mmadv.attack(victim, x, y, "rl.learned", eps=0.3, unit=UNIT, training=320)
+        steps = int(first.adv.length.sum())
+        # Clean episodes, and for each attacked step the clean question, the one that is judged, and the answer that is acted on.
+        assert victim.rows >= 320 + 3 * steps
+        spent, victim.rows = victim.rows, 0
+        again = mmadv.attack(victim, x, y, "rl.learned", eps=0.3, unit=UNIT, training=320)
+        assert spent - victim.rows == 320
+        assert torch.equal(again.score, first.score)
+        assert torch.equal(again.queries, first.queries)
+        assert bool((first.queries >= 320 + first.adv.length).all())
+        assert first.adv.taught.tolist() == [320] * 3
+        measures = ObsSpace("linf", 0.3).measures(x, first.adv)
+        assert measures["steps of training"].tolist() == [320.0] * 3
+        assert first.forwards == int((first.queries - 320).sum()) + 320
+        scores.append(first.score)
+    assert torch.equal(*scores)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.requires_grad for parameter in victim.parameters())
+
+
+def test_training_goes_on_where_an_environment_breaks_and_ends_where_none_begins():
+    from mmadv_rl.learning import trained
+
+    for how in ("raises", "observation", "reward"):
+        game = Game("frail", 150.0, 200, make=lambda how=how: Frail(gym.make("CartPole-v1"), how, every=3))
+        space = ObsSpace("linf", 0.1, (1.0,) * 4)
+        assert trained(PolicyTarget(balancing()), game, space, steps=320, gamma=0.99, lr=1e-3, seed=0).taught == 320
+    game = Game("dead", 150.0, 200, make=lambda: Dead(gym.make("CartPole-v1")))
+    with pytest.raises(InputError, match="can't be begun"):
+        trained(PolicyTarget(balancing()), game, space, steps=320, gamma=0.99, lr=1e-3, seed=0)
+
+
+def test_an_episode_is_shown_as_filmstrips_in_a_few_kilobytes():
+    from mmadv.report.parts import fragment
+
+    for name, policy, frames in (("CartPole-v1", balancing(), 12), ("MountainCar-v0", nn.Linear(2, 3).eval(), 12)):
+        game = Game(name, horizon=100, below=1e9)
+        x = game.episodes(1)[0]
+        calm = run_episodes(PolicyTarget(policy), x).episodes
+        adv = dataclasses.replace(calm, calm=calm.acts, calm_length=calm.length)
+        html = RL().figures(x, adv, ("100", "50"))
+        assert html.count("<svg") - min(game.size, 6) + html.count("<img") == frames
+        assert len(fragment(html)) < 100_000
 
 
 class Wobbling(nn.Module):
@@ -176,12 +259,12 @@ def test_the_gradient_of_mad_is_zero_at_the_clean_observation_and_not_where_it_s
 class Frail(gym.Wrapper):
     """Raises, or gives NaN, in episodes that began with seed 1."""
 
-    def __init__(self, env, how):
+    def __init__(self, env, how, every=None):
         super().__init__(env)
-        self.how, self.bad, self.steps = how, False, 0
+        self.how, self.every, self.bad, self.steps = how, every, False, 0
 
     def reset(self, *, seed=None, options=None):
-        self.bad, self.steps = seed == 1, 0
+        self.bad, self.steps = seed == 1 if self.every is None else seed % self.every == 0, 0
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action):
@@ -192,6 +275,13 @@ class Frail(gym.Wrapper):
         if self.bad and self.steps == 4:
             said, reward = (np.full_like(said, np.nan), reward) if self.how == "observation" else (said, np.nan)
         return said, reward, *rest
+
+
+class Dead(gym.Wrapper):
+    """Never begins."""
+
+    def reset(self, *, seed=None, options=None):
+        raise RuntimeError("no cart")
 
 
 @pytest.mark.parametrize("how", ["raises", "observation", "reward"])
@@ -290,8 +380,9 @@ def test_reported_returns_fall_with_every_means_and_stay_above_the_worst_case(tm
     from mmadv.audit import Audit
     from mmadv.host import default_host
     from mmadv.report import tables
+    from mmadv.report.parts import fragment
     from mmadv.runs import RunInfo
-    from mmadv_rl.section import carried, clean_returns, returns
+    from mmadv_rl.section import carried, clean_returns, returns, section
     from mmadv_rl.tabular import hill, uphill
 
     levels = [0.3, 0.6, 1.2, 2.4, 4.8] if means == "eps" else [1, 2, 3, 5, 9]
@@ -330,4 +421,8 @@ def test_reported_returns_fall_with_every_means_and_stay_above_the_worst_case(tm
             for value, bound in zip(path, exact, strict=True):
                 assert value >= float(bound[int(key.split()[-1])]) - 1e-4
         assert told[-1] != told[0]
+    html = fragment(section(run))
+    assert ("against N" in html) == (means == "most")
+    # A chart for each campaign, and one more against N: two attacks, and the worst of them.
+    assert html.count("<polyline") == 3 * (1 if means == "eps" else len(levels) + 1)
     assert rises  # as they were found they would not have fallen

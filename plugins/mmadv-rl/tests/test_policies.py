@@ -9,9 +9,12 @@ from torch import nn
 import mmadv
 from mmadv.errors import TargetError
 from mmadv_rl.episodes import Game
+from mmadv_rl.film import films
+from mmadv_rl.modality import RL
 from mmadv_rl.play import run_episodes
 from mmadv_rl.policies import Sb3Policy, Stacked, loaded
 from mmadv_rl.target import PolicyTarget, claim
+from mmadv_rl.threat_model import frames as frames_preset
 
 FAMILIES = [("PPO", "CartPole-v1"), ("A2C", "CartPole-v1"), ("DQN", "CartPole-v1"), ("PPO", "Pendulum-v1"),
             ("SAC", "Pendulum-v1"), ("TD3", "Pendulum-v1")]  # fmt: skip
@@ -32,6 +35,7 @@ def slopes_agree(policy, x):
         seen = x.double().requires_grad_()
         weight = torch.linspace(0.5, 1.5, function(seen).shape[1], dtype=torch.float64)
         grad = torch.autograd.grad((function(seen) * weight).sum(), seen)[0].flatten()
+        assert float(grad.abs().max()) > 0
         step = 1e-6
         for at in range(0, grad.numel(), max(1, grad.numel() // 16)):
             shift = torch.zeros(grad.numel(), dtype=torch.float64)
@@ -54,6 +58,17 @@ def test_policies_do_what_predict_does_and_have_true_gradients(family, env):
     wanted = algorithm.predict(x.numpy(), deterministic=True)[0]
     assert np.allclose(acts, wanted, atol=1e-5)
     slopes_agree(policy, x[:2])
+
+
+@pytest.mark.parametrize(
+    ("family", "options"), [("PPO", {"n_steps": 8, "batch_size": 8}), ("SAC", {"learning_starts": 4})]
+)
+def test_a_policy_is_taken_as_its_training_left_it(family, options):
+    algorithm = made(family, "Pendulum-v1", **options).learn(16)
+    game, x = Game("Pendulum-v1", below=0.0), torch.randn(8, 3)
+    policy = claim(algorithm, "rl").factory()
+    wanted = algorithm.predict(x.numpy(), deterministic=True)[0]
+    assert np.allclose(policy.acts(policy(x).detach(), game), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["PPO", "DQN"])
@@ -120,6 +135,9 @@ def test_a_recurrent_policy_is_attacked_and_remembers_what_it_was_shown():
         acts.append(int(action[0]))
     assert acts == adv.acts[0, : len(acts), 0].int().tolist()
     slopes_agree(policy, torch.cat([torch.randn(2, 4), torch.randn(2, policy.memory) * 0.3], 1))
+    learned = mmadv.attack(policy, x, y, "rl.learned", eps=0.5, training=64).adv
+    assert int(learned.touched.sum()) == int(learned.length.sum())
+    assert float((learned.seen - learned.true).abs().max()) <= 0.5 * (1 + 1e-5)
 
 
 class Frames(gym.Env):
@@ -161,6 +179,15 @@ def test_a_policy_of_stacked_frames_is_attacked_through_the_whole_chain():
         assert int(own) == int(adv.acts[0, step, 0])
     assert 2.9 < float((adv.seen - adv.true).abs().max()) <= 3.001
     assert float(adv.seen.min()) >= 0
+    for attack, words in (("rl.learned", {"training": 32}), ("rl.fgsm", {})):
+        found = mmadv.attack(policy, x, y, attack, eps=1.0, **words).adv
+        back = RL().stored(found)  # as the environment itself gives frames
+        assert torch.equal(back.seen, back.seen.round())
+        assert float((back.seen - back.true).abs().max()) <= 1
+        assert float((found.seen - found.true).abs().max()) > 0.5
+    assert frames_preset().space.eps == 1.0
+    drawn = films(mmadv.rows.take(found, slice(0, 1)))
+    assert drawn.count("data:image/png") == 12
     memory = torch.rand(1, policy.memory) * 255
     slopes_agree(policy, torch.cat([torch.rand(1, 1296) * 255, memory], 1))
 

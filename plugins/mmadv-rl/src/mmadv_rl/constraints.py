@@ -42,7 +42,7 @@ class Turns:
             if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
                 raise ParameterError(f"{name} is {value!r}", where=name, fix="give a number from 0 to 1")
 
-    def open(self, spent: Tensor, step: int) -> Tensor:
+    def open(self, spent: Tensor, step: int | Tensor) -> Tensor:
         """(A,) bool: whether one more step may be touched, `spent` (A,) having been among the first `step`."""
         may = torch.ones_like(spent, dtype=torch.bool)
         if self.most is not None:

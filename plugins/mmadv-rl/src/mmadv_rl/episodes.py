@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Game:
     def __post_init__(self) -> None:
         import gymnasium as gym
 
-        env = self._built()
+        env = self.built()
         spec = env.spec
         for name, value, own in (
             ("below", self.below, getattr(spec, "reward_threshold", None)),
@@ -97,11 +98,16 @@ class Game:
             )
         self._idle.append(env)
 
-    def _built(self) -> Any:
+    def built(self, **options: Any) -> Any:
+        """A new environment, with further options of its own.
+
+        Raises:
+            ParameterError: it can't be made.
+        """
         import gymnasium as gym
 
         try:
-            return self.make(**self.options) if self.make else gym.make(self.name, **self.options)
+            return (self.make or partial(gym.make, self.name))(**self.options, **options)
         except (gym.error.Error, TypeError) as error:
             raise ParameterError(
                 f"the environment can't be made: {str(error).splitlines()[0]}",
@@ -112,7 +118,7 @@ class Game:
     @contextmanager
     def instances(self, count: int) -> Iterator[list[Any]]:
         """Environments for so many episodes, kept for the next ones; who finds one broken puts None in its place."""
-        lent = [self._idle.pop() if self._idle else self._built() for _ in range(count)]
+        lent = [self._idle.pop() if self._idle else self.built() for _ in range(count)]
         try:
             yield lent
         finally:
@@ -121,7 +127,7 @@ class Game:
     @property
     def space(self) -> Any:
         """Of observations."""
-        return self._idle[0].observation_space if self._idle else self._built().observation_space
+        return self._idle[0].observation_space if self._idle else self.built().observation_space
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -197,6 +203,7 @@ class Episodes:
         changed: (A,) int64 at how many of the steps it would have done something else.
         calm: (A, C, actions) float64 what it does in the episode of the same seed when nothing is touched.
         calm_length: (A,) int64 steps of that.
+        taught: (A,) int64 steps that what shows it was trained for before.
         game: what is played.
 
     Example:
@@ -212,6 +219,7 @@ class Episodes:
     changed: Tensor
     calm: Tensor
     calm_length: Tensor
+    taught: Tensor
     game: Game = shared()  # noqa: RUF009 (it is a field)
 
     @classmethod
@@ -220,7 +228,7 @@ class Episodes:
         width = 1 if game.actions is not None else len(game.reach[0].reshape(-1))  # type: ignore[index]
         nothing, zero = torch.zeros(len(seed), 0, game.size), torch.zeros_like(seed)
         acts = torch.zeros(len(seed), 0, width, dtype=torch.float64)
-        return cls(seed, nothing, nothing, zero, acts, zero, acts, zero, game)
+        return cls(seed, nothing, nothing, zero, acts, zero, acts, zero, zero, game)
 
     @classmethod
     def joined(cls, parts: Sequence[Episodes]) -> Episodes:
@@ -235,7 +243,7 @@ class Episodes:
             name: together(name)
             if name in ("seen", "true", "acts", "calm")
             else torch.cat([getattr(p, name) for p in parts])
-            for name in ("seed", "seen", "true", "length", "acts", "changed", "calm", "calm_length")
+            for name in ("seed", "seen", "true", "length", "acts", "changed", "calm", "calm_length", "taught")
         }
         return cls(**columns, game=parts[0].game)
 
@@ -256,7 +264,7 @@ class Episodes:
         return f"Episodes({len(self)} of {self.game.name}, {int(self.length.sum())} steps)"
 
 
-ARRAYS = ("seed", "seen", "true", "acts", "changed", "calm")
+ARRAYS = ("seed", "seen", "true", "acts", "changed", "calm", "taught")
 
 
 def pack(row: Episodes) -> bytes:
@@ -291,8 +299,9 @@ def unpack(packed: bytes, game: Game | None = None) -> Episodes:
     steps, calm = (torch.tensor([held[name].shape[1]]) for name in ("seen", "calm"))
     game = game or known(about["name"], about["below"], about["horizon"], about["options"])
     return Episodes(
-        held["seed"], held["seen"], held["true"], steps, held["acts"], held["changed"], held["calm"], calm, game
-    )
+        held["seed"], held["seen"], held["true"], steps, held["acts"], held["changed"], held["calm"], calm,
+        held["taught"], game,
+    )  # fmt: skip
 
 
 _GAMES: dict[str, Game] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
     episodes = Episodes(
         x.seed, torch.stack(seen, 1) if seen else nothing, torch.stack(true, 1) if true else nothing, length,
         torch.stack(acts, 1) if acts else torch.zeros(count, 0, width, dtype=torch.float64), changed,
-        x.calm, x.calm_length, game,
+        x.calm, x.calm_length, x.taught, game,
     )  # fmt: skip
     zero = torch.zeros_like(x.seed)
     given = torch.stack(rewards, 1) if rewards else torch.zeros(count, 0, dtype=torch.float64)
@@ -265,25 +265,26 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         calm = clean(player.policy, x)
         lost = torch.tensor([return_of(int(label)) for label in problem.y], dtype=torch.float64)
         wrong = ~calm.broken & (calm.total < lost)
-        x = Episodes(
-            x.seed, x.seen, x.true, x.length, x.acts, x.changed, calm.episodes.acts, calm.episodes.length, x.game
-        )
+        x = replace(x, calm=calm.episodes.acts, calm_length=calm.episodes.length, taught=torch.zeros_like(x.seed))
         best = Played(
-            Episodes(
-                x.seed, calm.episodes.seen, calm.episodes.true, calm.episodes.length, calm.episodes.acts,
-                calm.episodes.changed, x.calm, x.calm_length, x.game,
-            ),
+            replace(calm.episodes, calm=x.calm, calm_length=x.calm_length, taught=x.taught),
             calm.total.clone(), calm.broken.clone(), calm.queries, calm.gradients, Counts(), dict(calm.reasons),
         )  # fmt: skip
         rows_ = (~wrong & ~calm.broken).nonzero()[:, 0]
         counts = Counts(examples=len(x), errors=int(calm.broken.sum()))
         members = getattr(attack, "members", None)
+        training = 0
         for member in (attack,) if members is None else members(player.policy, x.game):
             prepare = getattr(member, "prepared", None)
             ready = member if prepare is None else prepare(player.policy, x.game, problem.threat.space, problem.seed)
             if len(rows_):
                 part = _taken(x, rows_)
                 found = attacked(player.policy, part, _narrowed(problem, rows_), ready, **options)
+                # Who wants to lose one episode has to train for it, so each is charged the whole of it (law 4).
+                taught = int(getattr(ready, "taught", 0))
+                found.queries += taught
+                found.episodes.taught = torch.full_like(part.seed, taught)
+                training += taught * (len(rows_) - 1)
                 counts += found.counts
                 counts += Counts(errors=int((found.broken & ~best.broken[rows_]).sum()))
                 best = _worse(best, found, rows_, first=member is attack)
@@ -295,7 +296,7 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         distance=torch.where(wrong, 0.0, region.distance(best.episodes).double()),
         fooled=~wrong & ~best.broken & feasible & (score > 0), wrong=wrong, broken=best.broken,
         strayed=~wrong & ~feasible, done=torch.ones_like(wrong), queries=best.queries, gradients=best.gradients,
-        recalled=torch.zeros_like(best.queries), forwards=int(best.queries.sum()), backwards=int(best.gradients.sum()),
+        recalled=torch.zeros_like(best.queries), forwards=int(best.queries.sum()) - training, backwards=int(best.gradients.sum()),
         signals=Signals.none(torch.device("cpu")),
     )  # fmt: skip
     return ledger, counts

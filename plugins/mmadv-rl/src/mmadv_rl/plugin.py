@@ -19,6 +19,7 @@ _ATTACKS = (
     ("critic", "Critic", "observations that the critic holds worthless", "arXiv 1712.03632"),
     ("robust_sarsa", "RobustSarsa", "descent of a learned value of the policy's actions", "arXiv 2003.08938"),
     ("director", "Director", "descent of the value that actions have for the attacker", "arXiv 2106.05087"),
+    ("learned", "Learned", "an agent that is trained against the policy", "arXiv 2101.08452"),
     ("timed", "Timed", "PGD where the policy prefers one action clearly", "arXiv 1703.06748"),
     ("suite", "Suite", "all of them, the worst return of each episode", ""),
 )

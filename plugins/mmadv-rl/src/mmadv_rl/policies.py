@@ -42,7 +42,9 @@ class Sb3Policy(nn.Module):
             raise TargetError(
                 f"the policy is of {self.family}", where="policy", fix=f"give one of {', '.join(FAMILIES)}, or a module"
             )
-        self.policy: Any = copy.deepcopy(algorithm.policy).double().eval()
+        # The last distribution of a trained policy hangs on the graph of its loss, which can't be copied and isn't needed.
+        drawn = {id(part.action_dist): None for part in algorithm.policy.modules() if hasattr(part, "action_dist")}
+        self.policy: Any = copy.deepcopy(algorithm.policy, drawn).double().eval()
         space = self.policy.action_space
         self.discrete = hasattr(space, "n")
         self.shape = tuple(self.policy.observation_space.shape)

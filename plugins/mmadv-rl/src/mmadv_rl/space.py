@@ -61,6 +61,15 @@ class ObsRegion(BallRegion):
     def _stretched(self, start: Tensor) -> Tensor:
         return super()._stretched(start) * self.unit
 
+    def pushed(self, push: Tensor) -> Tensor:
+        """Where pushes in [−1, 1], (A, …) or (A, K, …), lead: as many ε of each dimension, projected.
+
+        Example:
+            >>> ObsSpace("linf", 0.1, unit=(1.0, 10.0)).around(torch.zeros(1, 2)).pushed(torch.tensor([[0.5, -1.0]]))
+            tensor([[ 0.0500, -1.0000]])
+        """
+        return self.project_(self._stretched(push.clone()).add_(self.clean(push)))
+
     def distance(self, adv: Tensor) -> Tensor:
         return norms.distance(self._flat((adv - self.clean(adv)) / self.unit), self.norm)
 
@@ -233,6 +242,7 @@ class ObsSpace:
             "steps": adv.length.double(),
             "steps attacked": adv.touched.sum(1) / steps,
             "actions changed": adv.changed / steps,
+            "steps of training": adv.taught.double(),
             "largest raw change": raw.amax(1) if raw.shape[1] else torch.zeros(len(adv)),
         }
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mmadv import Attack, Oracle
+from mmadv.errors import ParameterError
 from mmadv_rl.attacks.critic import Critic
 from mmadv_rl.attacks.director import Director
 from mmadv_rl.attacks.fgsm import FGSM
+from mmadv_rl.attacks.learned import Learned, trainable
 from mmadv_rl.attacks.mad import MAD
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.random import Random
@@ -17,16 +19,26 @@ from mmadv_rl.attacks.robust_sarsa import RobustSarsa
 
 @dataclass(frozen=True, kw_only=True)
 class Suite(Attack):
-    """Noise, FGSM, PGD, MAD, the critic, Robust Sarsa and the director, as far as the policy has what they need.
+    """Noise, FGSM, PGD, MAD, the critic, Robust Sarsa, the director and the learned adversary, as far as there is what they need.
 
-    Single observations are attacked by PGD alone: which action is worst shows only in an episode.
+    The critic and the values need a policy that has them or does not remember, the learned adversary Stable-Baselines3. Single
+    observations are attacked by PGD alone: which action is worst shows only in an episode.
+
+    Args:
+        training: steps that the learned adversary is trained for; 0 leaves it out.
 
     Example:
         >>> Suite().steps
         20
     """
 
+    training: int = 60_000
+
     steps: ClassVar[int] = 20
+
+    def check(self, oracle: Oracle) -> None:
+        if isinstance(self.training, bool) or not isinstance(self.training, int) or self.training < 0:
+            raise ParameterError(f"training is {self.training!r}", where="training", fix="give a number of steps, or 0")
 
     def members(self, policy: Any, game: Any) -> list[Attack]:
         """What it is made of for a policy in a game."""
@@ -37,6 +49,8 @@ class Suite(Attack):
             found.append(RobustSarsa())
             if game.actions is not None:
                 found.append(Director())
+        if self.training and trainable():
+            found.append(Learned(training=self.training))
         return found
 
     def init(self, oracle: Oracle) -> Any:

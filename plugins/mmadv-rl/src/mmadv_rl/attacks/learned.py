@@ -1,0 +1,142 @@
+"""The learned adversary of SA-RL (Zhang et al., arXiv 2101.08452): an agent whose actions are changes of what the victim sees.
+
+    train a(s) by PPO against the fixed victim, with reward −r
+    at each step: s' = project(s + ε · tanh(a(s)))
+
+It needs nothing of the victim but what it does. For a single observation the episode ends after one step and begins with the same
+observation each time: what is left of PPO is the policy gradient of a Gaussian's mean, row by row,
+
+    u = u + lr · mean over k of A_k ξ_k,   A_k the standardised score of project(s + ε · tanh(u + σ ξ_k))
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmadv import Access, Attack, Oracle
+from mmadv.errors import ParameterError
+from mmadv.rows import like
+from mmadv_rl.episodes import Game
+
+
+@dataclass
+class State:
+    """Rows: the Gaussian's mean u, and the observation that it leads to, both (A, …)."""
+
+    mean: Tensor
+    adv: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned(Attack):
+    """What a trained adversary shows the victim: one query a step.
+
+    The training is charged to every episode: `queries` hold its steps, each of which asked the victim once, and the measure
+    `steps of training` tells them apart. It happens once for a victim, its game and a threat model.
+
+    Args:
+        adversary: a module (B, size) -> (B, size) of pushes in [−1, 1]; trained if not given.
+        training: steps of the environment that it is trained for, at least.
+        gamma: its discount.
+        lr: of its optimiser.
+        candidates: k, for single observations; an even number, every second one the mirror image of another.
+        sigma: σ, likewise.
+
+    Example:
+        >>> Learned(training=10_000).access
+        <Access.DECISION: 1>
+    """
+
+    adversary: nn.Module | None = None
+    training: int = 60_000
+    gamma: float = 0.99
+    lr: float = 1e-3
+    candidates: int = 10
+    sigma: float = 0.5
+
+    access: ClassVar[Access] = Access.DECISION
+    steps: ClassVar[int] = 40
+    ratio: ClassVar[float] = 3.0
+    """As of attacks that see scores, which the law checks grant."""
+
+    @property
+    def taught(self) -> int:
+        """Steps of the environment, and queries of the victim, that the adversary was trained for."""
+        return int(getattr(self.adversary, "taught", 0))
+
+    def iterations(self, steps: int) -> int:
+        return steps if self.adversary is None else 1
+
+    def check(self, oracle: Oracle) -> None:
+        for name, value, good in (
+            ("training", self.training, isinstance(self.training, int) and self.training >= 1),
+            ("gamma", self.gamma, 0 <= self.gamma <= 1), ("lr", self.lr, self.lr > 0),
+            ("candidates", self.candidates, self.candidates >= 2 and self.candidates % 2 == 0),
+            ("sigma", self.sigma, self.sigma > 0),
+        ):  # fmt: skip
+            if not good:
+                raise ParameterError(f"{name} is {value!r}", where=name, fix="give a number that the attack can use")
+
+    def prepared(self, policy: Any, game: Game, space: Any, seed: int) -> Learned:
+        """The attack with an adversary trained against a policy, in its game and for a radius; trained once for them.
+
+        Raises:
+            ParameterError: Stable-Baselines3, which trains it, is not installed, or the radius has no end.
+        """
+        if self.adversary is not None:
+            return self
+        if not trainable():
+            raise ParameterError(
+                "stable-baselines3, which trains the adversary, is not installed",
+                where="learned",
+                fix='pip install "mmadv-rl[sb3]", or give adversary=',
+            )
+        if space.eps == float("inf"):
+            raise ParameterError("eps has no end", where="eps", fix="give eps, which pushes are shares of")
+        key = ("adversary", policy.fingerprint(), space, self.training, self.gamma, self.lr, seed)
+        if key not in game.known:
+            from mmadv_rl.learning import trained
+
+            game.known[key] = trained(policy, game, space, steps=self.training, gamma=self.gamma, lr=self.lr, seed=seed)
+        return replace(self, adversary=game.known[key])
+
+    def init(self, oracle: Oracle) -> State:
+        x = oracle.region.x
+        if self.adversary is None:
+            return State(torch.zeros_like(x), x)
+        held = getattr(oracle.problem.target, "memory", 0)
+        seen = x.flatten(1)[:, : x[0].numel() - held]
+        push = self.adversary(seen).to(x)
+        push = torch.cat([push, push.new_zeros(len(x), held)], 1).reshape(x.shape)
+        return State(push, oracle.region.pushed(push))
+
+    def step(self, state: State, oracle: Oracle) -> State:
+        if self.adversary is not None:
+            oracle.evaluate(state.adv)
+            return state
+        x, half = oracle.region.x, self.candidates // 2
+        drawn = oracle.noise.normal((half, *x.shape[1:]), x.dtype)
+        drawn = torch.cat([drawn, -drawn], 1)
+        tried = (state.mean.unsqueeze(1) + self.sigma * drawn).tanh()
+        score = oracle.evaluate(oracle.region.pushed(tried)).score
+        known = torch.isfinite(score)  # what the budget did not reach says nothing
+        score = torch.where(known, score, 0.0)
+        count = known.sum(1, keepdim=True).clamp_min(1)
+        above = torch.where(known, score - score.sum(1, keepdim=True) / count, 0.0)
+        spread = (above.square().sum(1, keepdim=True) / count).sqrt()
+        advantage = torch.where(spread > 0, above / spread.clamp_min(torch.finfo(score.dtype).tiny), 0.0)
+        mean = state.mean + (like(advantage.to(x), drawn) * drawn).sum(1) / self.candidates
+        return State(mean, oracle.region.pushed(mean.tanh()))
+
+    def pending(self, state: State) -> Tensor | None:
+        return state.adv if self.adversary is None else None
+
+
+def trainable() -> bool:
+    """Whether what trains adversaries is installed."""
+    return importlib.util.find_spec("stable_baselines3") is not None

@@ -1,0 +1,182 @@
+"""Training an adversary against a fixed policy: the policy and its game, seen from the side of who changes the observations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor, nn
+
+from mmadv.errors import InputError
+from mmadv.target import rng_preserved
+from mmadv_rl.constraints import preference
+from mmadv_rl.episodes import Game
+from mmadv_rl.play import flat
+from mmadv_rl.policies import Normalised, Sb3Policy
+from mmadv_rl.space import ObsSpace
+from mmadv_rl.target import PolicyTarget, shaped
+
+TRAIN_SEED = 2**22
+ENVS, LENGTH = 16, 128
+"""Environments side by side, and steps of each between two updates."""
+REACH = 4.0
+"""Bounds of actions before the hyperbolic tangent, which is all but ±1 there."""
+TRIES = 10
+
+
+class Adversary(nn.Module):
+    """Pushes in [−1, 1] by the mean of a trained agent.
+
+    Args:
+        agent: of observations (B, size), with [mean, log σ] of actions.
+        taught: steps that it was trained for.
+    """
+
+    def __init__(self, agent: nn.Module, taught: int) -> None:
+        super().__init__()
+        self.agent, self.taught = agent, taught
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.agent(x)[:, : x.shape[1]].clamp(-REACH, REACH).tanh()
+
+
+class Opposed(VecEnv):
+    """The game of who shows a policy something else: sees what the environment says, acts by pushes, is paid −r.
+
+    Args:
+        policy: that plays; whoever steps holds it.
+        game: that is played, an environment of its own for each row.
+        space: of observations, with the numbers of the game.
+        envs: the environments.
+        seed: of the first episode; each further one has the next.
+    """
+
+    def __init__(self, policy: PolicyTarget, game: Game, space: ObsSpace, envs: list[Any], seed: int) -> None:
+        self.policy, self.game, self.space, self.envs = policy, game, space, envs
+        self.next = seed
+        count = len(envs)
+        self.now = torch.zeros(count, game.size)
+        self.memory = torch.zeros(count, policy.memory)
+        self.played = torch.zeros(count, dtype=torch.int64)
+        self.spent = torch.zeros(count, dtype=torch.int64)
+        self.asked = np.zeros((count, game.size), np.float32)
+        super().__init__(
+            count,
+            gym.spaces.Box(-np.inf, np.inf, (game.size,), np.float32),
+            gym.spaces.Box(-REACH, REACH, (game.size,), np.float32),
+        )
+
+    def reset(self) -> np.ndarray:
+        for row in range(self.num_envs):
+            self._begin(row)
+        return self.now.numpy().copy()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self.asked = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        count, turns = self.num_envs, self.space.turns
+        with torch.no_grad():
+            may = self.space.turns.open(self.spent, self.played)
+            if turns.gap is not None:
+                rows = torch.cat([self.now, self.memory], 1)
+                may &= preference(self.policy(shaped(rows, self.game, self.policy)), self.game) > turns.gap
+            push = torch.from_numpy(np.asarray(self.asked, dtype=np.float32)).tanh()
+            shown = torch.where(may.unsqueeze(1), self.space.around(self.now).pushed(push), self.now)
+            told = shaped(torch.cat([shown, self.memory], 1), self.game, self.policy)
+            answer, after = self.policy.remembering(told)
+        self.memory = after.to(self.memory)
+        self.spent += may
+        self.played += 1
+        acts = self.policy.acts(answer, self.game)
+        rewards, over = np.zeros(count, np.float32), np.zeros(count, bool)
+        infos: list[dict[str, Any]] = [{} for _ in range(count)]
+        for row in range(count):
+            ended, cut, reward = True, False, 0.0  # of an episode that breaks
+            try:
+                said, reward, ended, cut, _ = self.envs[row].step(acts[row])
+                here = flat(said)
+                if not np.isfinite(reward) or not bool(torch.isfinite(here).all()):
+                    raise ValueError("the environment gave NaN or inf")
+                self.now[row] = here
+            except Exception:
+                ended, reward = True, 0.0
+                self.envs[row] = self.game.built()
+            cut = bool(cut) or int(self.played[row]) >= (self.game.horizon or 0)
+            rewards[row], over[row] = -float(reward), ended or cut
+            if over[row]:
+                infos[row] = {
+                    "terminal_observation": self.now[row].numpy().copy(),
+                    "TimeLimit.truncated": cut and not ended,
+                }
+                self._begin(row)
+        return self.now.numpy().copy(), rewards, over, infos
+
+    def _begin(self, row: int) -> None:
+        self.memory[row], self.played[row], self.spent[row] = 0.0, 0, 0
+        reason: object = "the first observation holds NaN or inf"
+        for _ in range(TRIES):
+            seed, self.next = self.next, self.next + 1
+            try:
+                first = flat(self.envs[row].reset(seed=seed)[0])
+            except Exception as error:
+                reason = error
+                self.envs[row] = self.game.built()
+                continue
+            if bool(torch.isfinite(first).all()):
+                self.now[row] = first
+                return
+        raise InputError(
+            f"{TRIES} episodes in a row can't be begun: {reason}", where=self.game.name, fix="mend the environment"
+        )
+
+    def close(self) -> None:
+        """The environments belong to the game."""
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        if attr_name == "render_mode":
+            return [None] * self.num_envs
+        raise AttributeError(attr_name)
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        raise AttributeError(attr_name)
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **options: Any) -> list[Any]:
+        raise AttributeError(method_name)
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        return [False] * self.num_envs
+
+
+def trained(
+    policy: PolicyTarget, game: Game, space: ObsSpace, *, steps: int, gamma: float, lr: float, seed: int
+) -> Adversary:
+    """An adversary of a policy in a game, by PPO from a fixed seed on observations and rewards that it normalises as it goes.
+
+    Args:
+        policy: the victim, which stays as it is.
+        game: that it plays.
+        space: what the adversary may show it, with the numbers of the game.
+        steps: of the environment, at least; rounded up to whole updates.
+        gamma: discount.
+        lr: of the optimiser.
+        seed: of the training.
+    """
+    length = max(2, min(LENGTH, steps // ENVS))
+    with (
+        torch.inference_mode(False), rng_preserved(torch.device("cpu"), seed=seed), policy.held(),
+        game.instances(ENVS) as envs, torch.enable_grad(),
+    ):  # fmt: skip
+        opposed = VecNormalize(Opposed(policy, game, space, envs, TRAIN_SEED + seed), gamma=gamma)
+        agent = PPO(
+            "MlpPolicy", opposed, n_steps=length, batch_size=2 * length, n_epochs=10, learning_rate=lr, gamma=gamma,
+            gae_lambda=0.95, seed=seed % 2**32, device="cpu",
+        )  # fmt: skip
+        agent.learn(steps)
+        opposed.training = False
+        return Adversary(Normalised.of(Sb3Policy(agent), opposed), agent.num_timesteps)
