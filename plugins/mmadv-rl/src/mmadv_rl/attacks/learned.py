@@ -53,7 +53,7 @@ class Learned(Attack):
     """
 
     adversary: nn.Module | None = None
-    training: int = 60_000
+    training: int = 30_000
     gamma: float = 0.99
     lr: float = 1e-3
     candidates: int = 10

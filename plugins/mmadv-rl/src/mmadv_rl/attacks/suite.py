@@ -32,7 +32,7 @@ class Suite(Attack):
         20
     """
 
-    training: int = 60_000
+    training: int = 30_000
 
     steps: ClassVar[int] = 20
 
