@@ -350,8 +350,8 @@ def attack(
     modality = Catalog(host_of(ctx)).attack(name, where="NAME").modality
     entry = {"name": name, **_words(parameter, "--parameter"), **({} if steps is None else {"steps": steps})}
     limits = {"eps": list(eps or []), "access": access, "queries": queries, **_words(threat, "--threat")}
-    made, played = (bool(FACTORY.fullmatch(name)) and not Path(name).exists() for name in (model, data))
-    usual = None if made else "auto"
+    built, played = (bool(FACTORY.fullmatch(name)) and not Path(name).exists() for name in (model, data))
+    usual = None if built else "auto"
     run_on = {"device": device or usual, "dtype": dtype, "batch_size": batch_size or usual}
     columns = {
         "text_column": text_column, "label_column": label_column, "image_column": image_column, "audio_column": audio_column,
@@ -360,14 +360,14 @@ def attack(
     campaign = {
         "name": name,
         "modality": modality,
-        "target": {"factory" if made else "model": model, **_given(run_on), **_words(target, "--target")},
+        "target": {"factory" if built else "model": model, **_given(run_on), **_words(target, "--target")},
         "data": {"factory" if played else "path": data, **_given(columns), **_words(word, "--data-word")},
         "threat": _given(limits),
         "attacks": [entry],
     }
     plain = {"title": f"{name} on {model}", "seed": seed, "campaigns": [campaign]}
-    campaign_run = Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx))
-    _draw(campaign_run, _run(campaign_run))
+    made = Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx))
+    _draw(made, _run(made))
 
 
 @app.command()

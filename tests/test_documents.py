@@ -6,7 +6,10 @@ import ast
 import contextlib
 import dataclasses
 import io
+import os
 import re
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,15 @@ class Reader:
         self.printed = self.environment().run(*command, cwd=self.cwd).stdout
         self.cwd = Path(at.read_text().strip())
         at.unlink()
+
+    def console(self, block):
+        """What stands behind a prompt, with every plugin that is installed here."""
+        typed = re.findall(r"^\$ ((?:.*\\\n)*.*)$", block.text, re.MULTILINE)
+        here = {**os.environ, "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
+        for command in typed:
+            done = subprocess.run(["bash", "-c", command], cwd=self.cwd, env=here, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            self.printed = done.stdout
 
     def python(self, block):
         if self.installed:

@@ -449,3 +449,22 @@ def test_a_damaged_folder_is_a_typed_error(vit, tmp_path, broken):
 def test_words_of_how_a_model_is_run(vit, words, what):
     with pytest.raises(MmadvError, match=what):
         mmadv.attack(vit, torch.zeros(1, 1, 8, 8), [0], "image.fgsm", eps=0.1, **words)
+
+
+def test_a_module_of_a_factory_is_placed_as_the_words_say(own, tmp_path, monkeypatch):
+    """It is made for the run alone, so it may be moved; a target that a factory makes is where it is."""
+    (tmp_path / "own_victim.py").write_text(
+        "from mmadv_image.demo import digits_cnn\n\ndef cnn():\n    return digits_cnn().module\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    options = ("attack", "image.fgsm", "--data", own / "folder", "--eps", "0.1", "--limit", "10", "--device", "auto")
+    mmadv_cli(
+        *options, "--model", "own_victim:cnn", "--dtype", "float64", "--batch-size", "auto", "--out", tmp_path / "wide"
+    )
+    mmadv_cli(*options, "--model", FACTORY, "--out", tmp_path / "plain")
+    wide, plain = records(tmp_path / "wide"), records(tmp_path / "plain")
+    assert [(r["key"], r["status"]) for r in wide.values()] == [(r["key"], r["status"]) for r in plain.values()]
+    targets = [json.loads((tmp_path / run / "manifest.json").read_text())["targets"] for run in ("wide", "plain")]
+    assert targets[0] != targets[1]
+    with pytest.raises(SpecError, match="'dtype' is used by neither"):
+        mmadv_cli(*options, "--model", FACTORY, "--dtype", "float64", "--out", tmp_path / "refused")

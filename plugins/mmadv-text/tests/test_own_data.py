@@ -187,6 +187,7 @@ def test_a_spec_may_limit_texts_without_eps(model, reviews, tmp_path, threat, ep
     summary = Audit(parse(spec), tmp_path / "run", default_host()).run()["campaigns"][0]
     assert [point["eps"] for point in summary["worst"]] == [eps]
     assert summary["worst"][0]["robust"]["total"] == 4
+    assert summary["threat"]["eps"] == [eps]  # as the report shows it
     found = [record for record in records(tmp_path / "run").values() if record["success"]]
     assert all(record["eps"] == eps for record in found)
     assert all(kept(record) for record in found)
