@@ -308,6 +308,7 @@ def result_of(
     return Result(
         adv, ledger.status, fooled, distance, queries, gradients, score, still,
         problem.y, problem.ids, ledger.forwards, ledger.backwards, checks, alarms.of_counts(counts, eot=problem.eot), name, nearest,
+        notes={label: rows.moved(values, home) for label, values in ledger.notes.items()},
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ SCHEMA = pa.schema(
 )
 """A record. `eps` is null for a minimum-norm attack, whose `distance` answers every ε. `origin` and `origin_eps` say which
 attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack.
-`measures` are the space's further figures of a success. Where labels are known by texts, `said` holds three: what is right, what
+`measures` are the space's further figures of a success, and what the attack itself notes of any example. Where labels are known by texts, `said` holds three: what is right, what
 the victim said to the clean input and what to the stored adversarial. `recalled` answers were known already and cost no query."""
 
 Record = dict[str, Any]
@@ -278,7 +278,7 @@ class Audit:
                         "distance": float(ledger.distance[at]) if torch.isfinite(ledger.distance[at]) else None,
                         "score": finite(ledger.score[at]), "clean_score": finite(ledger.clean_score[at]),
                         "queries": int(ledger.queries[at]), "recalled": int(ledger.recalled[at]),
-                        "gradients": int(ledger.gradients[at]), "measures": measures.get(row),
+                        "gradients": int(ledger.gradients[at]), "measures": _with_notes(measures.get(row), ledger, at),
                         "origin": label, "origin_eps": eps,
                         "adv_sha256": digest(advs[f"{row:04d}"]) if success else None,
                     }  # fmt: skip
@@ -385,3 +385,9 @@ class Audit:
                 where=str(place),
                 fix="delete this folder and run again; the rest is kept",
             ) from error
+
+
+def _with_notes(measures: dict[str, float] | None, ledger: Any, at: int) -> dict[str, float] | None:
+    """The space's figures of a success, if it is one, and the attack's own notes of the row at `at`, if it has any."""
+    notes = {name: float(values[at]) for name, values in ledger.notes.items() if not math.isnan(values[at])}
+    return {**(measures or {}), **notes} if notes else measures

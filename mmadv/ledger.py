@@ -59,6 +59,7 @@ class Ledger:
         forwards: rows that the victim was really sent, those of finished rows before the next compaction included.
         backwards: likewise.
         signals: for alarms.
+        notes: (N,) what the attack itself says of each example (`Oracle.note`), by name; NaN where it says nothing.
     """
 
     adv: Any
@@ -76,6 +77,7 @@ class Ledger:
     forwards: int = field(default=0)
     backwards: int = field(default=0)
     signals: Signals | None = shared(default=None)  # noqa: RUF009 (it is a field)
+    notes: dict[str, Tensor] = shared(default_factory=dict)  # noqa: RUF009
 
     @classmethod
     def blank(cls, x: Any, rows: int, device: torch.device, dtype: torch.dtype) -> Ledger:

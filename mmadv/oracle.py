@@ -166,6 +166,18 @@ class Oracle:
         self.open()
         self.ledger.done |= mask
 
+    def note(self, name: str, values: Tensor) -> None:
+        """Keep what the attack itself says of each row, such as a wrapped library's own verdict, for records. It decides nothing.
+
+        Args:
+            name: of the figure.
+            values: (A,); NaN where there is nothing to say.
+        """
+        whole = self._whole.notes.setdefault(
+            name, torch.full((len(self._whole.done),), float("nan"), dtype=torch.float64, device=self._place.device)
+        )
+        whole[self._place] = values.to(whole)
+
     # --- what the engine calls -------------------------------------------------------------------
 
     def open(self) -> None:

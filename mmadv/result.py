@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -128,6 +128,7 @@ class Result:
         nearest: whether it is a minimum-norm attack, whose distances answer every ε.
         keys: N names of the examples in the data that they come from; none where x and y were given.
         skipped: what of the data was left out, and why.
+        notes: (N,) what the attack itself says of each example, by name, and NaN where it says nothing; no figure rests on it.
     """
 
     adv: Any
@@ -148,6 +149,7 @@ class Result:
     nearest: bool = False
     keys: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in Counter(one.value for one in self.status).items())
