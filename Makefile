@@ -15,7 +15,7 @@ audit: setup
 	$(RUN) mmadv.cli audit mmadv/demo.yaml --out runs/demo --workers $(WORKERS)
 
 test: setup
-	$(RUN) pytest
+	$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: setup
 	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

@@ -428,6 +428,10 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
                 Text(campaign["trust"], style=TRUST[campaign["trust"]]) if first else "",
             )
     console.print(table)
+    if weak := summary["weakest"]:
+        kept = f"{weak['kept']['hits']} of {weak['kept']['total']} right answers kept"
+        scale = f" ({weak['scale']})" if weak["scale"] else ""
+        console.print(Text(f"weakest link: {weak['name']}, {kept} at eps {weak['eps']:.4g}{scale}"), soft_wrap=True)
     for campaign in summary["campaigns"]:
         if left := campaign["skipped"]:
             lines = [

@@ -34,7 +34,8 @@ class Modality(Protocol):
     What a modality may have besides: `goal(targeted, /, **words)`, goals of its own; `labels(y)` and `said(label)`, where a
     label is known by a text; `channels(rows)`, what comes of rows on ways that they may take; `pose(target, threat, x)`, what
     victim and threat model become where they depend on the inputs; `run(problem, attack, **options)`, which solves problems whose
-    inputs are played, and gives None for all others; `kit`, for the law checks.
+    inputs are played, and gives None for all others; `scale(space, distance, x)`, a distance in words on a scale that people know,
+    for an example `x`; `kit`, for the law checks.
 
     Attributes:
         name: such as `image`.

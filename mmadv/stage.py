@@ -145,13 +145,22 @@ class Stage:
         """Examples of the campaign."""
         return min(len(self.source), self.campaign.data.limit or len(self.source))
 
+    @cached_property
+    def _first(self) -> Any:
+        return rows.take(self.examples(0).x, slice(0, 1))
+
+    def scale(self, distance: float) -> str:
+        """A distance in words on a scale that people know, as it is for the first example; empty where the modality has none."""
+        told = getattr(self.kind, "scale", None)
+        return "" if told is None else str(told(self.space(max(self.levels, default=None)), distance, self._first))
+
     def prepare(self) -> None:
         """Build the victim, open the data, and see that the space can be laid around an example.
 
         Raises:
             AssetError: something that the campaign needs can't be had here.
         """
-        first = rows.take(self.examples(0).x, slice(0, 1))
+        first = self._first
         space = self.space(max(self.levels, default=None))
         with located(self.spec, "campaigns", self.number, "threat"):
             space.around(rows.detached(first, self.target.device))

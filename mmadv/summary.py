@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,48 @@ def summarise(audit: Audit) -> dict[str, Any]:
         "digest": digest_of(everything),
         "trust": alarms.verdict(alarms.Alarm("", alarms.Trust(campaign["trust"]), "") for campaign in campaigns).value,
         "campaigns": campaigns,
+        "weakest": weakest(campaigns),
         "missing": [
             {"name": name, "what": error.what, "where": error.where, "fix": error.fix}
             for name, error in audit.missing.items()
         ],
+    }
+
+
+def weakest(campaigns: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The campaign whose target lost most at the smallest budget that it was tested at; None where none can be judged.
+
+    Budgets of different modalities have no common unit, so that a larger one never counts. Campaigns are ranked by the upper end
+    of the 95 % interval of the share of right answers that the target kept: few examples prove little. Those whose verdict is
+    `invalid` are left out.
+
+    Args:
+        campaigns: their summaries.
+
+    Returns:
+        The campaign's name, that ε, its place on a scale that people know, and the answers kept of the right ones.
+
+    Example:
+        >>> curve = [{"eps": 0.1, "robust": {"hits": 2}}, {"eps": 0.2, "robust": {"hits": 0}}]
+        >>> one = {"name": "a", "trust": "reliable", "clean": {"hits": 9}, "worst": curve, "scale": ["10 %", "20 %"]}
+        >>> weakest([one])["eps"], weakest([one])["kept"]["hits"], weakest([{**one, "trust": "invalid"}])
+        (0.1, 2, None)
+    """
+    found = []
+    for campaign in campaigns:
+        right = campaign["clean"]["hits"]
+        if campaign["trust"] != alarms.Trust.INVALID and campaign["worst"] and right:
+            level = min(range(len(campaign["worst"])), key=lambda level: float(campaign["worst"][level]["eps"]))
+            kept = Rate(min(campaign["worst"][level]["robust"]["hits"], right), right)
+            found.append((kept.interval[1], kept, campaign, level))
+    if not found:
+        return None
+    _, kept, campaign, level = min(found, key=lambda one: one[0])
+    return {
+        "name": campaign["name"],
+        "eps": campaign["worst"][level]["eps"],
+        "scale": campaign["scale"][level],
+        "kept": _rate(kept),
     }
 
 
@@ -98,6 +136,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
         "examples": stage.length,
         "skipped": [vars(one) for one in getattr(stage.source, "skipped", ())],
         "threat": {**stage.campaign.threat.model_dump(mode="json"), "eps": list(levels)},
+        "scale": [stage.scale(eps) for eps in levels],
         "cascade": campaign.cascade,
         "clean": attacks[0]["clean"],
         "worst": worst_curve,

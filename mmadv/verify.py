@@ -15,6 +15,13 @@ from mmadv.runs import broken_files
 from mmadv.source import digest
 from mmadv.stage import Stage, Unit
 
+OTHERWISE = {
+    "targets": "give the model that was audited, or where it is trained and cached, the cache of the run (MMADV_CACHE)",
+    "data": "give the data that were audited, in the same order",
+    "spaces": "give the models and word lists that decided what was feasible",
+}
+"""What to do where a fact of a run is another one now."""
+
 
 def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
     """Judge every recorded success once more from what is on disk.
@@ -30,7 +37,7 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
     for fact in ("targets", "data", "spaces"):
         for name, value in now[fact].items():  # type: ignore[attr-defined]
             if before.get(fact, {}).get(name) != value:
-                yield f"{name}: the {fact} are not those of the run"
+                yield f"{name}: the {fact} are not those of the run; {OTHERWISE[fact]}"
     for name, error in audit.missing.items():
         if name in before.get("targets", {}):
             yield f"{name}: can't be judged again here: {error.what}"

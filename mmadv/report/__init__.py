@@ -1,9 +1,12 @@
-"""The report: one self-contained HTML file, summary first, that asks nothing of the network and runs no script."""
+"""The report: one self-contained HTML file, summary first, that asks nothing of the network and runs no script but its own."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from mmadv.access import Access
 from mmadv.audit import Audit
 from mmadv.host import describe
 from mmadv.ledger import Status
-from mmadv.report import parts, words
+from mmadv.report import parts, records, words
 from mmadv.report.curves import NARROW, WIDE, Line, Point, chart
 from mmadv.result import Rate
 from mmadv.runs import write_text
@@ -26,6 +29,8 @@ MEANING = {
     "invalid": "The figures of at least one campaign can't be used. Its alarms say why.",
 }
 SIGNS = {"reliable": "✓", "suspect": "!", "invalid": "✕"}
+SKIPPED = 20
+"""Of the data that were left out, so many are named in a campaign."""
 KNOWN = {"eps", "access", "targets", "queries", "gradients", "eot", "norm"}
 """Words of a threat that the report says in its own way; the rest are the modality's."""
 
@@ -75,9 +80,20 @@ def render(audit: Audit, summary: Mapping[str, Any]) -> str:
         words.listed,
     ):
         environment.filters[filter_.__name__] = filter_
+    script = files("mmadv.report").joinpath("report.js").read_text(encoding="utf-8")
+    campaigns = [_campaign(audit, number, campaign) for number, campaign in enumerate(summary["campaigns"])]
+    every = records.shared([campaign["rows"] for campaign in campaigns])
     return environment.get_template("template.html.j2").render(
         summary=summary,
-        campaigns=[_campaign(audit, number, campaign) for number, campaign in enumerate(summary["campaigns"])],
+        campaigns=campaigns,
+        distrusted=[(campaign["name"], alarm) for campaign in campaigns for alarm in campaign["raised"]],
+        records=every,
+        left_out=sum(len(campaign["rows"]) for campaign in campaigns) - len(every),
+        choices=_choices(every),
+        most_skipped=SKIPPED,
+        # The policy names this one script by its digest: no other runs, whatever the page holds.
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         totals=_totals(summary["campaigns"]),
         manifest=audit.folder.manifest(),
         meaning=MEANING,
@@ -87,6 +103,15 @@ def render(audit: Audit, summary: Mapping[str, Any]) -> str:
         statuses=[status.value for status in Status],
         sections=list(parts.sections(audit)),
     )
+
+
+def _choices(rows: Sequence[records.Row]) -> list[tuple[str, int, list[str]]]:
+    """Columns that records are filtered by: title, number and what they say, in the order that it is met."""
+    return [
+        ("Campaign", 1, list(dict.fromkeys(row.campaign for row in rows))),
+        ("Attack", 2, list(dict.fromkeys(row.attack for row in rows))),
+        ("Status", 3, list(dict.fromkeys(row.outcome.replace("_", " ") for row in rows))),
+    ]
 
 
 def _totals(campaigns: Sequence[Mapping[str, Any]]) -> str:
@@ -108,8 +133,11 @@ def _campaign(audit: Audit, number: int, campaign: Mapping[str, Any]) -> dict[st
         {**alarm, "attack": attack["label"]} for attack in campaign["attacks"] for alarm in attack["alarms"]
     ]
     norm = words.norm(_norm(stage))
+    rows = records.table(audit, number, campaign)
     return {
         **plain,
+        "rows": rows,
+        "budgets": records.budgets(campaign, rows),
         "norm": norm,
         "measure": ", ".join(filter(None, (norm, campaign["unit"]))),
         "access": _access(campaign),

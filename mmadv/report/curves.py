@@ -28,6 +28,8 @@ WIDE, NARROW = 13, 19
 """Font sizes of the style sheet, on a wide screen and on a phone, in units of the drawing."""
 FEW = 12
 """Radii up to this many have a mark and a tick each."""
+READ_OFF = 20
+"""Parts of the axis at which a finer curve can be read off."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Line:
     bold: bool = False
     steps: bool = False
 
+    def at(self, eps: float) -> Point | None:
+        """What it says of a radius: in steps, the last point up to there."""
+        found = [point for point in self.points if point.eps == eps or (self.steps and point.eps < eps)]
+        return found[-1] if found else None
+
 
 def chart(lines: Sequence[Line], *, title: str, axis: str) -> Markup:
     """A chart of accuracy against ε and its legend; each ε tells its figures when it is pointed at.
@@ -91,8 +98,7 @@ def chart(lines: Sequence[Line], *, title: str, axis: str) -> Markup:
     # The bold line lies under the others, so that an attack which is the worst by itself can still be seen.
     parts += [_drawn(plot, line, number) for number, line in sorted(numbered, key=lambda pair: not pair[1].bold)]
     parts += [_figures(plot, line) for line in lines if line.bold]
-    if len(radii) <= FEW:
-        parts.append(_pointed_at(plot, radii, lines))
+    parts.append(_pointed_at(plot, radii if len(radii) <= FEW else _even(plot.most), lines))
     return Markup("").join([*parts, Markup("</svg>"), _legend(lines)])
 
 
@@ -150,6 +156,11 @@ def _round_ticks(most: float) -> list[float]:
     base = 10 ** math.floor(math.log10(rough))
     step = next(base * times for times in (1, 2, 5, 10) if base * times >= rough)
     return [float(f"{step * number:.6g}") for number in range(int(most / step) + 1)]
+
+
+def _even(most: float) -> list[float]:
+    """Radii to read off where there are too many points to name each."""
+    return [float(f"{most * number / READ_OFF:.3g}") for number in range(READ_OFF + 1)]
 
 
 def _places(plot: _Plot, line: Line, share: str = "value") -> list[tuple[float, float]]:
@@ -215,7 +226,7 @@ def _pointed_at(plot: _Plot, radii: Sequence[float], lines: Sequence[Line]) -> M
     for number, eps in enumerate(radii):
         told = [f"ε = {amount(eps)}" if eps else "clean, ε = 0"]
         for line in sorted(lines, key=lambda line: not line.bold):
-            told += [f"{line.name}: {point}" for point in line.points if point.eps == eps]
+            told += [f"{line.name}: {point}" for point in [line.at(eps)] if point is not None]
         drawn += Markup(
             '<g class="at"><title>{}</title><path class="guide" d="M{:.1f} {}V{:.1f}"/>'
             '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{:.1f}"/></g>'

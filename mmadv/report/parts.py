@@ -15,6 +15,7 @@ from mmadv.audit import Audit, Record
 from mmadv.catalog import Catalog
 from mmadv.errors import RunError
 from mmadv.host import describe
+from mmadv.report.records import answer
 from mmadv.report.words import amount
 from mmadv.runs import RunInfo
 from mmadv.stage import Stage, Unit
@@ -193,8 +194,7 @@ def _example(audit: Audit, stage: Stage, unit: Unit, record: Record, measure: st
     if stage.digests(x) != [record["x_sha256"]]:
         raise RunError("the clean input is not the one attacked", where=record["key"])
     adv = stage.kind.unpack([audit.adversarials(audit.place(unit))[row]])
-    said = record["said"] or [None] * 3
-    names = said[0] or _class(stage, record["y"]), said[2] or _class(stage, record["decision"])
+    names = answer(stage, record, 0), answer(stage, record, 2)
     where = "nearest found" if record["eps"] is None else f"ε = {amount(record['eps'])}"
     return Example(
         html=fragment(stage.kind.figures(x, adv, names)),
@@ -202,10 +202,3 @@ def _example(audit: Audit, stage: Stage, unit: Unit, record: Record, measure: st
         key=record["key"],
         stored=record["stored_success"],
     )
-
-
-def _class(stage: Stage, label: int | None) -> str:
-    labels = stage.source.labels
-    if label is None:
-        return "no decision"
-    return str(labels[label]) if labels is not None and 0 <= label < len(labels) else f"class {label}"

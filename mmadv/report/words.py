@@ -98,3 +98,14 @@ def listed(words: Mapping[str, Any]) -> str:
         'loss dlr, steps 20, rate 8/255'
     """
     return ", ".join(f"{word} {amount(value) if isinstance(value, float) else value}" for word, value in words.items())
+
+
+def clipped(text: str, most: int = 60) -> str:
+    """A text on one line, with an ellipsis where it is longer than `most` characters.
+
+    Example:
+        >>> clipped("open\\nthe door", 8), clipped("door")
+        ('open the…', 'door')
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most].rstrip()}…"

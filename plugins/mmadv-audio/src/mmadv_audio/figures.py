@@ -38,7 +38,7 @@ def example(x: Waves, adv: Waves, caption: tuple[str, str]) -> str:
     shown = (
         (clean, clean, f"clean: {caption[0]}{cut}"),
         (other, other, f"adversarial: {caption[1]}"),
-        (delta, delta * gain, f"difference, played × {gain:.0f}"),
+        (delta, delta * gain, f"difference, played ×\u00a0{gain:.0f}"),
     )
     figure = Markup(
         '<figure><img alt="spectrogram, {}" src="{}" width="{}" height="{}"><br>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from mmadv_audio.waves import Waves
 if TYPE_CHECKING:
     from mmadv_audio.kit import AudioKit
     from mmadv_audio.source import AudioSource
+    from mmadv_audio.space import WaveSpace
 
 
 class Audio:
@@ -132,6 +134,25 @@ class Audio:
         digits = [[int(digit) for digit in one[:3]] for one in packed]
         rates = [high << 16 | middle << 8 | low for high, middle, low in digits]
         return rows.join([Waves.of([one[3:]], rate) for one, rate in zip(packed, rates, strict=True)])
+
+    def scale(self, space: WaveSpace, distance: float, x: Waves) -> str:
+        """A distance in dB: beside the signal, beside full scale, or beside what can just be heard.
+
+        Example:
+            >>> audio, x = Audio(), Waves.of([torch.zeros(100)], 8000)
+            >>> [audio.scale(audio.space(norm=norm), 0.01, x) for norm in ("snr", "linf", "l2", "masking")]
+            ['40 dB SNR', 'peak −40 dBFS', 'RMS −60 dBFS', '40 dB below the masking threshold']
+        """
+        if distance <= 0:
+            return "silence"
+        level = 20 * math.log10(distance)
+        if space.norm == "snr":
+            return f"{-level:.3g} dB SNR".replace("-", "−")
+        if space.norm == "masking":
+            return f"{abs(level):.3g} dB {'above' if level > 0 else 'below'} the masking threshold"
+        if space.norm == "l2":
+            return f"RMS {level - 10 * math.log10(max(int(x.length[0]), 1)):.3g} dBFS".replace("-", "−")
+        return f"peak {level:.3g} dBFS".replace("-", "−")
 
     def figures(self, x: Waves, adv: Waves, caption: tuple[str, str]) -> str:
         from mmadv_audio.figures import example

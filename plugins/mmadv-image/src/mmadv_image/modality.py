@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -71,6 +72,22 @@ class Images:
     def unpack(self, packed: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(packed))
 
+    def scale(self, space: pixels.PixelSpace, distance: float, x: Tensor) -> str:
+        """A distance in brightness levels of an 8-bit picture, as the norm spreads it evenly over the values of `x`.
+
+        Example:
+            >>> images = Images()
+            >>> images.scale(images.space(norm="linf"), 8 / 255, torch.zeros(1, 3, 4, 4))
+            '8 of 255 levels at most'
+            >>> images.scale(images.space(norm="l2"), 0.5, torch.zeros(1, 1, 8, 8))
+            '15.9 of 255 levels RMS'
+        """
+        values = x[0].numel()
+        spread, how = {
+            "linf": (1, "at most"), "l2": (math.sqrt(values), "RMS"), "l1": (values, "on average")
+        }[space.norm]  # fmt: skip
+        return f"{255 * distance / spread:.3g} of 255 levels {how}"
+
     def figures(self, x: Tensor, adv: Tensor, caption: tuple[str, str]) -> str:
         x, adv = x[0], adv[0]
         delta = adv - x
@@ -81,7 +98,7 @@ class Images:
         shown = (
             (x, f"clean: {caption[0]}"),
             (adv, f"adversarial: {caption[1]}"),
-            ((0.5 + gain * delta).clamp(0, 1), f"difference × {gain:.0f}"),
+            ((0.5 + gain * delta).clamp(0, 1), f"difference ×\u00a0{gain:.3g}"),
         )
         return "".join(
             f'<figure><img alt="{escape(text)}" src="{uri(image)}"><figcaption>{escape(text)}</figcaption></figure>'

@@ -105,6 +105,16 @@ class Parts:
         (layout,) = layouts
         return Joint(torch.stack(flats), layout)
 
+    def scale(self, space: product.JointSpace, distance: float, x: Joint) -> str:
+        """A share of every part's radius, as the radius of each.
+
+        Example:
+            >>> space = Parts().space(parts={"camera": {"norm": "linf", "eps": 0.1}, "speed": {"norm": "l2", "eps": 2}})
+            >>> Parts().scale(space, 0.5, None)
+            'camera linf 0.05, speed l2 1'
+        """
+        return ", ".join(f"{name} {part.norm} {part.eps * distance:.3g}" for name, part in space.parts.items())
+
     def figures(self, x: Joint, adv: Joint, caption: tuple[str, str]) -> str:
         from mmadv_joint.figures import example
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from mmadv.ledger import Ledger
     from mmadv_rl.kit import RLKit
     from mmadv_rl.source import EpisodeSource
+    from mmadv_rl.space import ObsSpace
+
+FEW = 6
+"""Dimensions that are told one by one."""
 
 
 class RL:
@@ -167,6 +171,26 @@ class RL:
         if packed[0].dtype != torch.uint8:
             return torch.stack(list(packed))
         return rows.join([episodes.unpack(one.numpy().tobytes()) for one in packed])
+
+    def scale(self, space: ObsSpace, distance: float, x: Any) -> str:
+        """A distance in units of the observations, one number for each dimension where there are few.
+
+        Example:
+            >>> agents = RL()
+            >>> [agents.scale(agents.space(unit=unit), 0.1, None) for unit in ("raw", "range", (0.5, 2.0))]
+            ['0.1 in raw units', '10 % of the range', '± 0.05, 0.2 in raw units']
+        """
+        each = "" if space.norm == "linf" else f", {space.norm} norm"
+        if not isinstance(space.unit, str):
+            if space.norm == "linf" and len(space.unit) <= FEW:
+                return f"± {', '.join(f'{distance * one:.3g}' for one in space.unit)} in raw units"
+            return f"{distance:.3g} × the units given{each}"
+        if space.unit == "range":
+            return f"{100 * distance:.3g} % of the range{each}"
+        what = {
+            "raw": " in raw units", "std": " standard deviations of clean play", "policy": " × the policy’s own scale"
+        }[space.unit]  # fmt: skip
+        return f"{distance:.3g}{what}{each}"
 
     def figures(self, x: Any, adv: Any, caption: tuple[str, str]) -> str:
         from mmadv_rl.figures import example

@@ -1,13 +1,10 @@
-"""How the report shows a text: original and adversarial, with every difference marked."""
+"""How the report shows a text: original and adversarial, with every difference marked; the page colours `del` and `ins`."""
 
 from __future__ import annotations
 
 from markupsafe import Markup, escape
 
 from mmadv_text.texts import Texts
-
-DELETION = "background:#fbd5d5;color:#5c1212;text-decoration:line-through"
-INSERTION = "background:#cdeccd;color:#123d12;text-decoration:none"
 
 
 def difference(x: Texts, adv: Texts, caption: tuple[str, str]) -> str:
@@ -17,8 +14,8 @@ def difference(x: Texts, adv: Texts, caption: tuple[str, str]) -> str:
     rows = []
     for change in adv.changes(0):
         told = escape(f"{change.source}: {change.sense}" if change.sense else change.source)
-        pieces[2 * change.word + 1] = Markup('<del style="{}">{}</del> <ins style="{}" title="{}">{}</ins>').format(
-            DELETION, change.original, INSERTION, told, change.replacement
+        pieces[2 * change.word + 1] = Markup('<del>{}</del> <ins title="{}">{}</ins>').format(
+            change.original, told, change.replacement
         )
         rows.append(Markup("<li>{} → {} ({})</li>").format(change.original, change.replacement, told))
     pair = "" if lattice.pair is None else Markup("<p>{}</p>").format(lattice.pair)

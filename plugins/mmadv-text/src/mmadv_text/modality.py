@@ -145,6 +145,15 @@ class TextModality:
     def unpack(self, packed: Sequence[Tensor]) -> Texts:
         return row_axis.join([_restored(json.loads(bytes(one.tolist()).decode())) for one in packed])
 
+    def scale(self, space: text_space.TextSpace, distance: float, x: Texts) -> str:
+        """A distance in words of a hundred.
+
+        Example:
+            >>> TextModality().scale(TextModality().space(preset="none"), 0.1, Texts.of(["good"]))
+            '10 % of the words'
+        """
+        return f"{100 * distance:.3g} % of the words"
+
     def figures(self, x: Texts, adv: Texts, caption: tuple[str, str]) -> str:
         from mmadv_text.figures import difference
 
