@@ -49,6 +49,8 @@ def verdict(alarms: Iterable[Alarm]) -> Trust:
 
 
 PROBE_ROWS, PROBE_CALLS = 2, 3
+PLANTED_MISSED = 0.05
+"""Share of planted adversarials that a sound attack may miss (arXiv 2206.13991 asks for all but a few)."""
 
 
 def randomised(target: Target, x: object) -> bool:
@@ -86,6 +88,8 @@ class Counts:
     still_shrinking: int = 0
     nearest_found: int = 0
     random: int = 0
+    planted: int = 0
+    planted_missed: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -146,3 +150,24 @@ def of_counts(counts: Counts, *, eot: int) -> tuple[Alarm, ...]:
         )
         alarms.append(Alarm("randomised", Trust.SUSPECT, message))
     return tuple(alarms)
+
+
+def of_planted(counts: Iterable[Counts]) -> tuple[Alarm, ...]:
+    """The alarm that adversarials which were planted, and not found, give cause for (`mmadv.planted`).
+
+    Args:
+        counts: of all attacks on a victim; what the best of them found is what counts.
+
+    Example:
+        >>> [alarm.trust.value for alarm in of_planted([Counts(planted=8, planted_missed=8), Counts(planted=8, planted_missed=1)])]
+        ['suspect']
+    """
+    shares = [one.planted_missed / one.planted for one in counts if one.planted]
+    missed = min(shares, default=0.0)
+    if missed <= PLANTED_MISSED:
+        return ()
+    message = (
+        f"{missed:.1%} of the adversarials that were planted within the threat model were not found: attacks that can't find "
+        "what is there say nothing where they find none; run stronger ones, or such as need no gradients"
+    )
+    return (Alarm("planted_missed", Trust.INVALID if missed > 0.5 else Trust.SUSPECT, message),)

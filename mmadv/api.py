@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmadv import alarms, rows
+from mmadv import alarms, planted, rows
 from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog
@@ -32,7 +32,7 @@ from mmadv.source import Source
 from mmadv.target import Target, checked_batch_size, out_of_memory, rng_preserved, usable_device
 from mmadv.threat import Problem, ThreatModel
 
-BUDGET = ("steps", "queries", "gradients", "access", "targets", "eot", "seed")
+BUDGET = ("steps", "queries", "gradients", "access", "targets", "eot", "seed", "plant")
 """Words of the engine's own, for hints."""
 GIVEN = ("path", "target", "limit")
 """What a modality's source is told besides the user's own words."""
@@ -55,6 +55,7 @@ def attack(
     seed: int = 0,
     ids: Any = None,
     eot: int = 1,
+    plant: int = 0,
     early_stop: bool = True,
     observe: Observer | None = None,
     host: Host | None = None,
@@ -80,6 +81,7 @@ def attack(
         seed: of all noise.
         ids: (N,) int64 that noise is keyed by; 0 … N−1 if not given, and those of the data's keys for data.
         eot: passes over which a randomised model's answers are averaged.
+        plant: examples to plant an adversarial at first, which the attack must find, or an alarm says so (`mmadv.planted`).
         early_stop: drop rows that are finished.
         observe: called with (step, rows still standing).
         host: of plugins; the default one if not given.
@@ -145,6 +147,8 @@ def attack(
         warnings.warn(left_out(skipped), SkippedWarning, stacklevel=2)
     problem = make_problem(kind, target, threat, x, y, ids=ids, targets=targets, seed=seed, eot=eot)
     ledger, counts = run(kind, problem, chosen, early_stop=early_stop, observe=observe)
+    if plant:
+        counts += looked_for(kind, problem, chosen, plant)
     name = attack if isinstance(attack, str) else type(attack).__name__
     result = result_of(kind, problem, ledger, counts, name, nearest=chosen.keeps == "nearest")
     return dataclasses.replace(result, keys=tuple(keys), skipped=skipped)
@@ -248,6 +252,33 @@ def run(kind: Modality, problem: Problem, attack: Attack, **options: Any) -> tup
     return ledger, alarms.Counts.of(ledger, random=random)
 
 
+def looked_for(kind: Modality, problem: Problem, attack: Attack, most: int) -> alarms.Counts:
+    """Of adversarials that are planted, how many there are and how many the attack misses.
+
+    Raises:
+        ParameterError: no number of examples, or nothing can be planted.
+    """
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ParameterError(f"plant is {most!r}", where="plant", fix="give a number of examples, such as 16")
+    plantable(kind)
+    there, missed = planted.search(problem, attack, most)
+    return alarms.Counts(planted=there, planted_missed=missed)
+
+
+def plantable(kind: Modality) -> None:
+    """Whether adversarials can be planted among a modality's inputs.
+
+    Raises:
+        ParameterError: its inputs can't be moved by a little.
+    """
+    if not kind.continuous:
+        raise ParameterError(
+            f"{kind.name} has no ball with a border, and adversarials are planted there",
+            where="plant",
+            fix="leave plant out; compare with an exhaustive search instead",
+        )
+
+
 def goal_maker(kind: Modality, targeted: bool) -> Callable[..., Goal]:
     """What makes the goal from its own words: the modality's if it has one, else of any or of one wrong class."""
     own = getattr(kind, "goal", None)
@@ -307,7 +338,8 @@ def result_of(
     checks = alarms.PROBE_CALLS * min(alarms.PROBE_ROWS, len(problem.y)) + int(fooled.sum())
     return Result(
         adv, ledger.status, fooled, distance, queries, gradients, score, still,
-        problem.y, problem.ids, ledger.forwards, ledger.backwards, checks, alarms.of_counts(counts, eot=problem.eot), name, nearest,
+        problem.y, problem.ids, ledger.forwards, ledger.backwards, checks,
+        (*alarms.of_counts(counts, eot=problem.eot), *alarms.of_planted([counts])), name, nearest,
         notes={label: rows.moved(values, home) for label, values in ledger.notes.items()},
     )  # fmt: skip
 

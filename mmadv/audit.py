@@ -301,6 +301,9 @@ class Audit:
                 for row, record in fresh.items()
                 if record["status"] in (Status.FOOLED, Status.ALREADY_WRONG)
             }
+        if stage.campaign.plant and not unit.shard:
+            problem = stage.problem(examples, max(stage.levels), entry)
+            counts += api.looked_for(stage.kind, problem, attack, stage.campaign.plant)
         pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), place / "records.parquet")
         save_file(advs, place / "adv.safetensors")
         seal(place, {"counts": vars(counts)})

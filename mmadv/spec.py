@@ -144,7 +144,10 @@ class ThreatEntry(_Open):
 
 
 class Campaign(_Strict):
-    """Attacks on one target under one threat model; an optional one is left out where its models or data can't be had."""
+    """Attacks on one target under one threat model; an optional one is left out where its models or data can't be had.
+
+    With `plant`, adversarials are planted at so many examples, and the attacks must find them (`mmadv.planted`).
+    """
 
     name: str = Field(pattern=r"^[\w.-]+$")
     modality: str
@@ -154,6 +157,7 @@ class Campaign(_Strict):
     attacks: tuple[AttackEntry, ...] = Field(min_length=1)
     cascade: bool = False
     optional: bool = False
+    plant: int = Field(0, ge=0)
 
     @field_validator("attacks", mode="before")
     @classmethod

@@ -74,6 +74,11 @@ class Stage:
                         "eps is missing", where="threat", fix="add eps: [ … ]; only minimum-norm attacks do without"
                     )
                 self.levels = (own,)
+        if self.campaign.plant:
+            with located(spec, *path, "plant"):
+                api.plantable(self.kind)
+                if not self.levels:
+                    raise ParameterError("eps is missing", where="plant", fix="add eps: [ … ], to plant within")
 
     def _attack(self, entry: AttackEntry) -> Attack:
         record = self.catalog.attack(entry.name)

@@ -76,6 +76,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
     campaign = stage.campaign
     levels: Sequence[float] = stage.levels
     attacks: list[dict[str, Any]] = []
+    everything: list[alarms.Counts] = []
     told = _records(audit, number, stage)
     for index, attack in enumerate(stage.attacks):
         units = [Unit(number, index, shard) for shard in range(stage.shards)]
@@ -113,9 +114,11 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
                 "queries": sum(r["queries"] for r in records) / examples,
                 "gradients": sum(r["gradients"] for r in records) / examples,
                 "seconds": seconds,
+                "planted": {"found": counts.planted - counts.planted_missed, "total": counts.planted},
                 "alarms": [vars(alarm) for alarm in alarms.of_counts(counts, eot=campaign.threat.eot)],
             }
         )
+        everything.append(counts)
     worst_curve = []
     for eps in levels:
         robust, stored = (
@@ -123,7 +126,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
             for found in (_worst(told, stage, eps, stored).values() for stored in (False, True))
         )
         worst_curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored)})
-    further = _masked(attacks) if stage.kind.continuous else ()
+    further = (*(_masked(attacks) if stage.kind.continuous else ()), *alarms.of_planted(everything))
     raised = [alarms.Trust(alarm["trust"]) for one in attacks for alarm in one["alarms"]] + [
         alarm.trust for alarm in further
     ]

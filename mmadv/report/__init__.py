@@ -177,6 +177,9 @@ def _facts(campaign: Mapping[str, Any], norm: str) -> list[tuple[str, str]]:
     ]
     if threat["eot"] > 1:
         facts.append(("Chance", f"answers are means over {threat['eot']} passes"))
+    if found := [one for one in campaign["attacks"] if one["planted"]["total"]]:
+        told = [f"{one['label']} {one['planted']['found']} of {one['planted']['total']}" for one in found]
+        facts.append(("Planted", f"of adversarials that are known to be there found: {', '.join(told)}"))
     if campaign["cascade"]:
         facts.append(("Cascade", "each attack ran only on what the ones before it left standing"))
     return facts

@@ -394,7 +394,7 @@ def test_the_report_shows_differences_and_escapes_what_texts_hold(run):
 
     audit, _ = run
     html = report.render(audit, audit.folder.json("summary.json"))
-    assert "<del " in html
+    assert "<del>" in html
     assert "<ins " in html
     assert "<b>bad</b>" not in html
     assert "≤ 100" in html
