@@ -1,0 +1,1 @@
+"""Time series for mmadv: an example of a plugin by others."""

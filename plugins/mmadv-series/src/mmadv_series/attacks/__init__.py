@@ -1,0 +1,1 @@
+"""One published attack, one file."""
