@@ -67,16 +67,18 @@ def test_installed_listed_used_and_uninstalled(environment, tmp_path, plugin, wo
     environment.run(*build, cwd=tmp_path)
     before = listed()
     assert plugin not in before
-    early = environment.run("mmadv", "audit", "spec.yaml", "--out", "early", cwd=tmp_path, check=False)
+    early = environment.run(
+        "python", "-m", "mmadv.cli", "audit", "spec.yaml", "--out", "early", cwd=tmp_path, check=False
+    )
     assert (early.returncode, (tmp_path / "early").exists()) == (2, False)
     assert f"no installed plugin is called '{plugin}'" in early.stderr
     environment.run("pip", "install", "--quiet", f"mmadv-{plugin}", cwd=tmp_path)
     assert listed() == before | {plugin: "loaded"}
-    environment.run("mmadv", "audit", "spec.yaml", "--out", "run", cwd=tmp_path)
+    environment.run("python", "-m", "mmadv.cli", "audit", "spec.yaml", "--out", "run", cwd=tmp_path)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["campaigns"][0]["worst"][0]["robust"]["hits"] == 0
     assert f"mmadv-{plugin} 0.1.0" in (tmp_path / "run" / "report.html").read_text()
-    environment.run("mmadv", "verify", "run", cwd=tmp_path)
+    environment.run("python", "-m", "mmadv.cli", "verify", "run", cwd=tmp_path)
     environment.run("pip", "uninstall", "--quiet", "--yes", f"mmadv-{plugin}", cwd=tmp_path)
     assert listed() == before
-    environment.run("mmadv", "audit", "plain.yaml", "--out", "plain", cwd=tmp_path)
+    environment.run("python", "-m", "mmadv.cli", "audit", "plain.yaml", "--out", "plain", cwd=tmp_path)
