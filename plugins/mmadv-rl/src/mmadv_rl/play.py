@@ -21,6 +21,7 @@ from mmadv.errors import InputError, ParameterError
 from mmadv.goals import Steered
 from mmadv.ledger import Ledger, Signals
 from mmadv.target import rng_preserved
+from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.constraints import preference
 from mmadv_rl.episodes import Episodes, return_of
 from mmadv_rl.space import ObsSpace
@@ -273,18 +274,20 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         rows_ = (~wrong & ~calm.broken).nonzero()[:, 0]
         counts = Counts(examples=len(x), errors=int(calm.broken.sum()))
         members = getattr(attack, "members", None)
-        training = 0
+        again_queries, again_gradients = 0, 0  # that were charged to more than one episode
         for member in (attack,) if members is None else members(player.policy, x.game):
             prepare = getattr(member, "prepared", None)
             ready = member if prepare is None else prepare(player.policy, x.game, problem.threat.space, problem.seed)
             if len(rows_):
                 part = _taken(x, rows_)
                 found = attacked(player.policy, part, _narrowed(problem, rows_), ready, **options)
-                # Who wants to lose one episode has to train for it, so each is charged the whole of it (law 4).
-                taught = int(getattr(ready, "taught", 0))
-                found.queries += taught
-                found.episodes.taught = torch.full_like(part.seed, taught)
-                training += taught * (len(rows_) - 1)
+                # Who wants to lose one episode has to learn for it, so each is charged the whole of it (law 4).
+                learnt: Lessons = getattr(ready, "lessons", None) or Lessons()
+                found.queries += learnt.queries
+                found.gradients += learnt.gradients
+                found.episodes.taught = torch.full_like(part.seed, learnt.steps)
+                again_queries += learnt.queries * (len(rows_) - 1)
+                again_gradients += learnt.gradients * (len(rows_) - 1)
                 counts += found.counts
                 counts += Counts(errors=int((found.broken & ~best.broken[rows_]).sum()))
                 best = _worse(best, found, rows_, first=member is attack)
@@ -296,7 +299,8 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         distance=torch.where(wrong, 0.0, region.distance(best.episodes).double()),
         fooled=~wrong & ~best.broken & feasible & (score > 0), wrong=wrong, broken=best.broken,
         strayed=~wrong & ~feasible, done=torch.ones_like(wrong), queries=best.queries, gradients=best.gradients,
-        recalled=torch.zeros_like(best.queries), forwards=int(best.queries.sum()) - training, backwards=int(best.gradients.sum()),
+        recalled=torch.zeros_like(best.queries), forwards=int(best.queries.sum()) - again_queries,
+        backwards=int(best.gradients.sum()) - again_gradients,
         signals=Signals.none(torch.device("cpu")),
     )  # fmt: skip
     return ledger, counts

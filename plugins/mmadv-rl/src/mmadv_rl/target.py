@@ -110,6 +110,11 @@ class PolicyTarget(ModuleTarget):
         """Whether observations can be valued."""
         return self._critic is not None or (not self.memory and self._own("critic") is not None)
 
+    @property
+    def normalised(self) -> bool:
+        """Whether it has a normaliser of its own, whose scale is the unit `policy`."""
+        return any(isinstance(part, Normalised) for part in self.module.modules())
+
     # --- in a game --------------------------------------------------------------------------------
 
     def check_game(self, game: Game) -> None:

@@ -14,6 +14,28 @@ from mmadv.errors import ParameterError
 from mmadv.search.pgd import Ascent
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What an attack had to spend before its first episode: who wants to lose a single one has to spend all of it.
+
+    Args:
+        steps: of the environment.
+        queries: of the victim: one for each step, and those of attacks that were tried on the way.
+        gradients: of those attacks.
+
+    Example:
+        >>> Lessons(10, 10) + Lessons(5, 25, 20)
+        Lessons(steps=15, queries=35, gradients=20)
+    """
+
+    steps: int = 0
+    queries: int = 0
+    gradients: int = 0
+
+    def __add__(self, other: Lessons) -> Lessons:
+        return Lessons(self.steps + other.steps, self.queries + other.queries, self.gradients + other.gradients)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Climb(Ascent):
     """Ascent of `objective`, which compares an answer with what was `known` of the clean one."""

@@ -11,19 +11,31 @@ the policy can be made to do is known, so that the least of it can be taken. It 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmadv import Budget, Loss, Oracle, Problem, Targeted, ThreatModel, losses, solve
 from mmadv.errors import ParameterError
+from mmadv.ledger import Ledger
 from mmadv.search.pgd import PGD as Search
 from mmadv.search.pgd import State, default_lr
-from mmadv.target import rng_preserved
-from mmadv_rl.attacks.robust_sarsa import TRAIN_SEED, RobustSarsa, Value, transitions
+from mmadv_rl.attacks.base import Lessons
+from mmadv_rl.attacks.robust_sarsa import TRAIN_SEED, RobustSarsa, lessons, transitions
 from mmadv_rl.episodes import Episodes, Game
+
+if TYPE_CHECKING:
+    from mmadv_rl.play import Played
+
+KEPT, NEAREST = 8192, 4
+"""Transitions that values are taken from, and how many of them for one value."""
+EXAMPLES = 256
+"""Observations that stand for all, when those are sought that lead to an action."""
+RESTARTS = 4
+"""Starts from which an action is sought: what is reached in a narrow strip of the ball alone is leapt over from most of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,45 +86,90 @@ class Director(RobustSarsa):
         adv = oracle.region.climb_(state.adv, grad, self.lr or default_lr(oracle.steps // order.shape[1] + 1))
         return replace(state, adv=adv, step=state.step + 1)
 
-    def _fitted(self, policy: Any, game: Game, space: Any, seed: int) -> Value:
+    def _fitted(self, policy: Any, game: Game, space: Any, seed: int) -> Worth:
         """Q of the attacker's own Bellman equation."""
         from mmadv_rl.play import attacked
 
-        played = [wandering(policy, game, self.episodes, seed)]
-        net: Value | None = None
+        played, spent = wandering(policy, game, space, self.episodes, seed)
+        parts, reach = [], []
+        net: Worth | None = None
         for fit in range(self.fits):
             if net is not None:
                 seeds = torch.arange(TRAIN_SEED, TRAIN_SEED + self.episodes) + seed + fit * self.episodes
                 threat = ThreatModel(space, policy.access, budget=Budget())
                 problem = Problem(policy, threat, None, seeds, seeds, seed=seed)
-                played.append(attacked(policy, Episodes.fresh(seeds, game), problem, replace(self, q=net)))
-            s, a, r, after, _, ended, _ = transitions(played, game)
-            net = self._fit(s, a, r, after, ended, reachable(policy, game, space, after), game, seed)
+                played = attacked(policy, Episodes.fresh(seeds, game), problem, replace(self, q=net))
+                spent += lessons(played)
+            parts.append(transitions([played], game))
+            found, asked = reachable(policy, game, space, parts[-1][3])
+            reach.append(found)
+            spent += asked
+            s, a, r, after, _, ended = (torch.cat([part[column] for part in parts]) for column in range(6))
+            net = self._fit(s, a, r, after, ended, torch.cat(reach), game, seed)
         assert net is not None
+        net.lessons = spent
         return net
 
     def _fit(
         self, s: Tensor, a: Tensor, r: Tensor, after: Tensor, ended: Tensor, reach: Tensor, game: Game, seed: int
-    ) -> Value:
-        with rng_preserved(torch.device("cpu"), seed=seed), torch.enable_grad():
-            net = Value(s.shape[1], game.actions or 1)
-            net.mean.copy_(s.mean(0))
-            net.scale.copy_(s.std(0).clamp_min(1e-3))
-            net.size.copy_((r.abs().mean() / (1 - min(self.gamma, 0.99))).clamp_min(1e-3))
-            optimiser = torch.optim.Adam(net.parameters(), 3e-3)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.rounds)
-            for round_ in range(self.rounds):
-                if round_ % 5 == 0:
-                    with torch.no_grad():
-                        least = net(after).masked_fill(~reach, float("inf")).amin(1)
-                        wanted = r + self.gamma * torch.where(ended, 0.0, least)
-                value = net(s).gather(1, a.long())[:, 0]
-                loss = torch.nn.functional.smooth_l1_loss(value / net.size, wanted / net.size)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-        return net.requires_grad_(False).eval()
+    ) -> Worth:
+        kept = torch.randperm(len(s), generator=torch.Generator().manual_seed(seed))[:KEPT]
+        s, a, r, after, ended, reach = (column[kept] for column in (s, a[:, 0].long(), r, after, ended, reach))
+        worth = Worth(s, a, torch.zeros_like(r), game.actions or 1)
+        near, weight = worth.near(after)
+        for _ in range(self.rounds):
+            least = (worth.value[near] * weight).sum(2).masked_fill(~reach, float("inf")).amin(1)
+            worth.value.copy_(r + self.gamma * torch.where(ended, 0.0, least))
+        return worth
+
+
+class Worth(nn.Module):
+    """Q(s, ·) as the mean over the nearest transitions in which each action was taken, weighted by inverse squared distance.
+
+    Such a mean never leads further from the truth than the values that go into it (Gordon 1995), so that the Bellman equation with
+    its minimum has one solution and the backups end there; those of a network were driven far below any return.
+
+    Args:
+        s: (n, size) where actions were taken.
+        a: (n,) which.
+        value: (n,) what came of them.
+        actions: how many there are.
+    """
+
+    def __init__(self, s: Tensor, a: Tensor, value: Tensor, actions: int) -> None:
+        super().__init__()
+        self.lessons, self.actions = Lessons(), actions
+        self.scale: Tensor
+        self.s: Tensor
+        self.a: Tensor
+        self.value: Tensor
+        self.register_buffer("scale", s.std(0).clamp_min(1e-3))
+        self.register_buffer("s", s / self.scale)
+        self.register_buffer("a", a)
+        self.register_buffer("value", value)
+        self.eval()
+
+    def near(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(A, actions, k) which transitions are near observations (A, size), and their weights; of none for actions never taken."""
+        x = x.to(self.s) / self.scale
+        index = torch.zeros(len(x), self.actions, NEAREST, dtype=torch.int64)
+        weight = torch.full((len(x), self.actions, NEAREST), float("nan"))
+        for action in range(self.actions):
+            taken = (self.a == action).nonzero()[:, 0]
+            if not len(taken):
+                continue
+            count = min(NEAREST, len(taken))
+            for part in torch.arange(len(x)).split(1024):
+                far, at = torch.cdist(x[part], self.s[taken]).topk(count, largest=False)
+                closeness = 1 / (far.square() + 1e-6)
+                index[part, action, :count] = taken[at]
+                weight[part, action] = 0.0
+                weight[part, action, :count] = closeness / closeness.sum(1, keepdim=True)
+        return index, weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        index, weight = self.near(x)
+        return (self.value[index] * weight).sum(2).nan_to_num(float(self.value.max()))
 
 
 def towards_action(output: Tensor, y: Tensor, action: Tensor) -> Tensor:
@@ -125,39 +182,69 @@ def taken(output: Tensor, facts: Tensor) -> Tensor:
     return facts.to(output).gather(-1, output.argmax(-1, keepdim=True)).squeeze(-1)
 
 
-def wandering(policy: Any, game: Game, count: int, seed: int) -> Any:
-    """Episodes in which the policy is often shown what it saw elsewhere, so that it does all kinds of things everywhere."""
+def wandering(policy: Any, game: Game, space: Any, count: int, seed: int) -> tuple[Played, Lessons]:
+    """Episodes in which the policy is often led to any of the actions that it can be led to, so that all are seen everywhere.
+
+    A policy without memory does what it is shown something for: an observation that brings an action about in one place does
+    so in all. Without this Q would have to guess what rare actions are worth, and the least of guesses is far too low.
+    """
     from mmadv_rl.play import clean, run_episodes
 
     seeds = torch.arange(TRAIN_SEED + seed, TRAIN_SEED + seed + count)
-    calm = clean(policy, Episodes.fresh(seeds, game)).episodes
-    known = calm.true[calm.played]
+    calm = clean(policy, Episodes.fresh(seeds, game))
     generator = torch.Generator().manual_seed(seed)
-    spread = policy.units("std", game)
+    known = calm.episodes.true[calm.episodes.played]
+    known = known[torch.randint(len(known), (EXAMPLES,), generator=generator)]
     low, high = game.box
+    spread = policy.units("std", game)
+    tried = [known, (known + spread * torch.randn(known.shape, generator=generator)).clamp(low, high)]
+    asked = Lessons()
+    for _, ledger in steered(policy, game, space, known, doing(policy, game, known)):
+        asked += Lessons(0, int(ledger.queries.sum()), int(ledger.gradients.sum()))
+        tried.append(ledger.adv.flatten(1))
+    shown = torch.cat(tried)
+    acts = doing(policy, game, shown)
+    asked += Lessons(0, len(known) + len(shown))
+    able = [shown[acts == action] for action in range(game.actions or 0)]
+    able = [some[torch.randint(len(some), (EXAMPLES,), generator=generator)] for some in able if len(some)]
+    leading = torch.stack(able)  # (actions that there are, EXAMPLES, size)
     rate = torch.linspace(0.05, 1.0, count)
 
     def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
-        other = known[torch.randint(len(known), (len(here),), generator=generator)]
-        other = (other + spread * torch.randn(here.shape, generator=generator)).clamp(low, high)
+        which = torch.randint(len(leading), (len(here),), generator=generator)
+        other = leading[which, torch.randint(EXAMPLES, (len(here),), generator=generator)]
         swapped = torch.rand(len(here), generator=generator) < rate[playing]
         return torch.where(swapped.unsqueeze(1), other, here)
 
-    return run_episodes(policy, Episodes.fresh(seeds, game), show)
+    played = run_episodes(policy, Episodes.fresh(seeds, game), show)
+    return played, asked + lessons(calm) + lessons(played)
 
 
-def reachable(policy: Any, game: Game, space: Any, x: Tensor, steps: int = 10) -> Tensor:
-    """(A, actions) bool: which actions the policy can be brought to around observations (A, size)."""
+def doing(policy: Any, game: Game, x: Tensor) -> Tensor:
+    """(A,) the policy's actions on observations (A, size)."""
     with torch.no_grad():
-        own = policy(x.reshape(len(x), *game.shape)).argmax(1)
-    found = torch.nn.functional.one_hot(own, game.actions or 1).bool()
+        return policy(x.reshape(len(x), *game.shape)).argmax(1)
+
+
+def steered(
+    policy: Any, game: Game, space: Any, x: Tensor, own: Tensor, steps: int = 10
+) -> Iterator[tuple[tuple[Tensor, int], Ledger]]:
+    """For each action: observations of (A, size) whose own one is another, and what leads from them to it, as far as it is found."""
+    threat = ThreatModel(space, policy.access, Targeted(), Budget(steps=steps))
     for action in range(game.actions or 0):
         rest = (own != action).nonzero()[:, 0]
-        if not len(rest):
-            continue
-        threat = ThreatModel(space, policy.access, Targeted(), Budget(steps=steps))
-        problem = Problem(
-            policy, threat, x[rest].reshape(len(rest), *game.shape), own[rest], rest, torch.full_like(rest, action)
-        )
-        found[rest, action] = solve(problem, Search()).fooled
-    return found
+        if len(rest):
+            problem = Problem(
+                policy, threat, x[rest].reshape(len(rest), *game.shape), own[rest], rest, torch.full_like(rest, action)
+            )
+            yield (rest, action), solve(problem, Search(restarts=RESTARTS))
+
+
+def reachable(policy: Any, game: Game, space: Any, x: Tensor) -> tuple[Tensor, Lessons]:
+    """(A, actions) bool: which actions the policy can be brought to around observations (A, size); and what was asked for it."""
+    own, asked = doing(policy, game, x), Lessons(0, len(x))
+    found = torch.nn.functional.one_hot(own, game.actions or 1).bool()
+    for at, ledger in steered(policy, game, space, x, own):
+        found[at] = ledger.fooled
+        asked += Lessons(0, int(ledger.queries.sum()), int(ledger.gradients.sum()))
+    return found, asked

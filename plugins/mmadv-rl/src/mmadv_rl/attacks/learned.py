@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mmadv import Access, Attack, Oracle
 from mmadv.errors import ParameterError
 from mmadv.rows import like
+from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.episodes import Game
 
 
@@ -65,9 +66,10 @@ class Learned(Attack):
     """As of attacks that see scores, which the law checks grant."""
 
     @property
-    def taught(self) -> int:
-        """Steps of the environment, and queries of the victim, that the adversary was trained for."""
-        return int(getattr(self.adversary, "taught", 0))
+    def lessons(self) -> Lessons:
+        """What the adversary was trained for: at each step of the environment the victim is asked once."""
+        taught = int(getattr(self.adversary, "taught", 0))
+        return Lessons(taught, taught)
 
     def iterations(self, steps: int) -> int:
         return steps if self.adversary is None else 1

@@ -22,13 +22,15 @@ from torch import Tensor, nn
 from mmadv import Loss, Oracle
 from mmadv.errors import ParameterError
 from mmadv.target import rng_preserved
-from mmadv_rl.attacks.base import Climb, continuous
+from mmadv_rl.attacks.base import Climb, Lessons, continuous
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
     from mmadv_rl.play import Played
 
 TRAIN_SEED = 2**21
+BATCH = 1024
+"""Transitions that a round of a fit looks at."""
 
 
 class Value(nn.Module):
@@ -37,10 +39,13 @@ class Value(nn.Module):
     Args:
         inputs: numbers that go in: those of an observation, and of a continuous action.
         outputs: actions, or 1.
+
+    `lessons` are what it was learned from.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
+        self.lessons = Lessons()
         self.net = nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
         self.mean: Tensor
         self.scale: Tensor
@@ -65,7 +70,7 @@ class RobustSarsa(Climb):
             from episodes, and for single observations what the policy itself holds its actions to be worth.
         gamma: discount.
         episodes: that it is learned from.
-        rounds: passes over their transitions.
+        rounds: of the fit, each on some of their transitions.
         reg: λ.
         action_eps: ε_a, in standard deviations of the policy's actions.
 
@@ -77,11 +82,16 @@ class RobustSarsa(Climb):
     q: nn.Module | None = None
     gamma: float = 0.99
     episodes: int = 30
-    rounds: int = 400
+    rounds: int = 800
     reg: float = 0.1
     action_eps: float = 0.3
 
     steps: ClassVar[int] = 20
+
+    @property
+    def lessons(self) -> Lessons:
+        """What Q was learned from."""
+        return getattr(self.q, "lessons", Lessons())
 
     def check(self, oracle: Oracle) -> None:
         super().check(oracle)
@@ -142,8 +152,10 @@ class RobustSarsa(Climb):
 
     def learned(self, policy: Any, game: Game, seed: int) -> Value:
         """Q of the fixed policy, from episodes with a little noise on their observations, so that other actions are seen too."""
-        played = [explored(policy, game, self.episodes, seed)]
-        return self.fit(*transitions(played, game), game=game, seed=seed)
+        played = explored(policy, game, self.episodes, seed)
+        net = self.fit(*transitions([played], game), game=game, seed=seed)
+        net.lessons = lessons(played)
+        return net
 
     def fit(
         self, s: Tensor, a: Tensor, r: Tensor, after: Tensor, act_after: Tensor, ended: Tensor,
@@ -169,10 +181,11 @@ class RobustSarsa(Climb):
                         if discrete:
                             ahead = ahead.gather(1, act_after.long())
                         wanted = r + self.gamma * ahead[:, 0] * ~ended
-                value = net(x).gather(1, a.long())[:, 0] if discrete else net(x)[:, 0]
-                loss = ((value - wanted) / net.size).square().mean()
+                some = drawn(len(s))
+                value = net(x[some]).gather(1, a[some].long())[:, 0] if discrete else net(x[some])[:, 0]
+                loss = ((value - wanted[some]) / net.size).square().mean()
                 if not discrete and self.reg and spread is not None:
-                    loss = loss + self.reg * self._uneven(net, s, a, spread)
+                    loss = loss + self.reg * self._uneven(net, s[some], a[some], spread)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -196,20 +209,37 @@ def regretted(output: Tensor, y: Tensor, facts: Tensor) -> Tensor:
     return torch.logsumexp(output.log_softmax(-1) + regret.log(), -1)
 
 
+def drawn(count: int) -> Tensor | slice:
+    """Which of so many transitions a round looks at, by torch's own generator."""
+    return slice(None) if count <= BATCH else torch.randint(count, (BATCH,))
+
+
 def explored(policy: Any, game: Game, count: int, seed: int, noise: float = 0.5) -> Played:
-    """Episodes of the policy, every second one with noise on what it is shown, so that its value off its own path is seen too."""
+    """Episodes of the policy, every second one with noise on what it is shown, so that its value off its own path is seen too.
+
+    The noise is in the scale of the policy's normaliser, if it has one: a steady agent's own observations hardly vary, and as
+    little noise would never unbalance it.
+    """
     from mmadv_rl.play import run_episodes
 
     generator = torch.Generator().manual_seed(seed)
-    spread = policy.units("std", game)
+    spread = policy.units("policy" if policy.normalised else "std", game)
+    # From a little to twice as much, so that there are ends to be seen whatever the policy bears.
+    amount = noise * torch.linspace(0.1, 2.0, count).unsqueeze(1)
     low, high = game.box
 
     def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
-        shaken = here + noise * spread * torch.randn(here.shape, generator=generator)
+        shaken = here + amount[playing] * spread * torch.randn(here.shape, generator=generator)
         return torch.where((playing % 2 == 0).unsqueeze(1), here, shaken.clamp(low, high))
 
     seeds = torch.arange(TRAIN_SEED + seed, TRAIN_SEED + seed + count)
     return run_episodes(policy, Episodes.fresh(seeds, game), show)
+
+
+def lessons(played: Played) -> Lessons:
+    """What episodes cost who learns from them: at each step the victim is asked once for what it does, and by attacks."""
+    steps = int(played.episodes.length.sum())
+    return Lessons(steps, steps + int(played.queries.sum()), int(played.gradients.sum()))
 
 
 def transitions(parts: Sequence[Played], game: Game) -> tuple[Tensor, ...]:
