@@ -1,12 +1,13 @@
 """A director in the space of actions, and an actor that steers the policy to them (after PA-AD, Sun et al., arXiv 2106.05087).
 
     reach(s) = actions that targeted PGD finds inside the ball around s
-    director: fit Q(s, a) → r + γ min over a' in reach(s') of Q(s', a'), on play that explores, then on play under attack
+    director: Q(s, a) = r + γ min over a' in reach(s') of Q(s', a'), on play that tries all actions, then on play under attack;
+              elsewhere the mean over the nearest transitions
     actor:    for a in ascending order of Q(s, a), a share of the steps each: s' = project(s' + lr · ε · ascend(∇ log-odds of a));
               the s' whose action has the least Q is shown
 
-Where the paper learns its director by policy gradients, this one is fitted to the Bellman equation of the attacker itself: what
-the policy can be made to do is known, so that the least of it can be taken. It is for discrete actions.
+Where the paper learns its director by policy gradients, this one solves the Bellman equation of the attacker itself: what the
+policy can be made to do is known, so that the least of it can be taken. It is for discrete actions.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ RESTARTS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Director(RobustSarsa):
-    """Descent of the value that actions have for an attacker who goes on; the other parameters are Robust Sarsa's.
+    """Descent of the value that actions have for an attacker who goes on; `rounds` are backups, the other parameters Robust Sarsa's.
 
     Args:
-        fits: of Q, each on the play of all before it.
+        fits: of Q, each on all play before it.
 
     Example:
         >>> Director().fits

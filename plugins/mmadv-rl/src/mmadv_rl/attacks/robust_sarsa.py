@@ -224,8 +224,8 @@ def explored(policy: Any, game: Game, count: int, seed: int, noise: float = 0.5)
 
     generator = torch.Generator().manual_seed(seed)
     spread = policy.units("policy" if policy.normalised else "std", game)
-    # From a little to twice as much, so that there are ends to be seen whatever the policy bears.
-    amount = noise * torch.linspace(0.1, 2.0, count).unsqueeze(1)
+    # From next to none to far more: without ends to be seen all is worth the same, and how much a policy bears is not known.
+    amount = noise * torch.linspace(0.1, 12.0, count).unsqueeze(1)
     low, high = game.box
 
     def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
