@@ -96,7 +96,8 @@ def test_attacks_with_few_turns_stay_above_the_worst_that_turns_can_do():
 
 def test_robust_sarsa_learns_the_value_of_the_policy_from_true_successors():
     # A wheel whose reward is a wave: what follows is worth much where the reward itself is small, so that only successors tell.
-    count, gamma = 12, 0.95
+    # Strangers for successors leave the reward alone, whose correlation with the value is the cosine of an angle of 78°: 0.21.
+    count, gamma = 24, 0.98
     states = np.arange(count)
     walk = np.stack([(states - 1) % count, (states + 1) % count], 1)
     process = Tabular(walk, np.repeat(np.cos(2 * np.pi * states / count)[:, None], 2, 1), 36)
@@ -108,7 +109,7 @@ def test_robust_sarsa_learns_the_value_of_the_policy_from_true_successors():
         value = process.reward[states, own] + gamma * value[process.following[states, own]]
     true = process.reward + gamma * value[process.following]
 
-    attack = RobustSarsa(gamma=gamma)
+    attack = RobustSarsa(gamma=gamma, rounds=400)
     played = explored(target, game, 2 * count, 0, noise=0.25)
     s, a, r, after, act_after, ended, _ = transitions([played], game)
 
