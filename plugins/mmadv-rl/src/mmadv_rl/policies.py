@@ -105,7 +105,12 @@ class Sb3Policy(nn.Module):
 
     def _headed(self, latent: Tensor) -> Tensor:
         answer = self.policy.action_net(latent)
-        return answer if self.discrete else torch.cat([answer, self.policy.log_std.expand_as(answer)], 1)
+        if self.discrete:
+            return answer
+        spread = self.policy.log_std
+        if spread.dim() == 2:  # noise that depends on the state (gSDE): weights of what the last layer says
+            spread = (latent.square() @ spread.exp().square() + 1e-6).log() / 2
+        return torch.cat([answer, spread.expand_as(answer)], 1)
 
     def _seen(self, x: Tensor) -> Tensor:
         x = x.to(torch.float64)
