@@ -9,6 +9,7 @@ from torch import nn
 import mmadv
 from mmadv import report
 from mmadv.audit import Audit
+from mmadv.data import SkippedWarning
 from mmadv.errors import ParameterError, TargetError
 from mmadv.host import default_host
 from mmadv.spec import parse
@@ -100,6 +101,23 @@ def test_simba_takes_a_step_only_where_it_helps():
     # All 60 cosines of both channels are a basis, so that going through them comes near to the steepest step.
     best = 1e-3 * w.norm()
     assert bool((sign * ((longer.adv - x).flatten(1) @ w) > 0.8 * best).all())
+
+
+def test_own_files_give_what_tensors_give(gunpoint, tmp_path):
+    target, x, y = (part if part is gunpoint[0] else part[:12] for part in gunpoint)
+    for number, (row, label) in enumerate(zip(x, y.tolist(), strict=True)):
+        (tmp_path / "12"[label]).mkdir(exist_ok=True)
+        np.savetxt(tmp_path / "12"[label] / f"{number:02d}.csv", row.numpy().T, fmt="%.9g", delimiter=",")
+    (tmp_path / "1" / "gap.csv").write_text("1\nnan\n")
+    words = {"attack": "series.pgd", "norm": "linf", "eps": 0.02, "steps": 10, "random_start": False}
+    with pytest.warns(SkippedWarning, match=r"1 left out of the data: 1/gap\.csv: the series holds NaN"):
+        read = mmadv.attack(target, data=tmp_path, modality="series", classes=["1", "2"], **words)
+    given = mmadv.attack(target, x, y, **words)
+    order = [int(key[2:4]) for key in read.keys]
+    assert sorted(order) == list(range(12))
+    assert torch.equal(read.adv, given.adv[order])
+    assert read.status == [given.status[row] for row in order]
+    assert 0 < int(read.success.sum()) < 12
 
 
 def test_targets_say_what_is_wrong_with_them():

@@ -1,5 +1,7 @@
 """A user's own series: folders and archive files, and what is wrong with some of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -22,12 +24,24 @@ def test_a_folder_of_files_is_read_in_order_with_its_classes(tmp_path):
         for number in range(2):
             rows = sign * np.arange(6).reshape(3, 2) + number
             np.savetxt(tmp_path / label / f"{number}.csv", rows, delimiter=",")
-    source = Series().source(path=tmp_path, classes=["up", "down"])
-    found = source.take(0, 4)
-    assert found.keys == ["up/0.csv", "up/1.csv", "down/0.csv", "down/1.csv"]
-    assert found.y.tolist() == [0, 0, 1, 1]
-    assert torch.equal(found.x[0], torch.tensor([[0.0, 2, 4], [1, 3, 5]]))
-    assert Series().source(path=tmp_path).labels == ["down", "up"]
+    found = Series().source(path=tmp_path, classes=["up", "down"]).take(0, 4)
+    assert found.keys == ["down/0.csv", "up/0.csv", "down/1.csv", "up/1.csv"]  # classes take turns
+    assert found.y.tolist() == [1, 0, 1, 0]
+    assert torch.equal(found.x[1], torch.tensor([[0.0, 2, 4], [1, 3, 5]]))
+    victim = SimpleNamespace(labels=["Up", "Down"])
+    assert Series().source(path=tmp_path, target=victim).take(0, 4).y.tolist() == [1, 0, 1, 0]
+    with pytest.raises(InputError, match="the model doesn't say what its classes are called"):
+        Series().source(path=tmp_path)
+    with pytest.raises(InputError, match="the label 'up' is none of the model's classes"):
+        Series().source(path=tmp_path, classes=["down", "level"])
+    table = tmp_path / "all.csv"
+    table.write_text("file,direction\nup/1.csv,1\ndown/0.csv,0\n")
+    named = Series().source(path=table, series_column="file", label_column="direction", limit=1)
+    assert named.take(0, 9).keys == ["up/1.csv"]
+    assert torch.equal(named.take(0, 9).x[0], found.x[3])
+    with pytest.raises(InputError, match="there is no column 'series'") as caught:
+        Series().source(path=table, label_column="direction")
+    assert "series_column" in caught.value.where
 
 
 def test_a_file_of_the_archive_is_read(tmp_path):
@@ -35,6 +49,12 @@ def test_a_file_of_the_archive_is_read(tmp_path):
     found = Series().source(path=tmp_path / "two.ts").take(0, 2)
     assert found.x.tolist() == [[[1, 2, 3], [0, 0, 0]], [[3, 2, 1], [1, 1, 1]]]
     assert found.y.tolist() == [0, 1]
+    for words in ({"classes": ["down", "up"]}, {"target": SimpleNamespace(labels=["DOWN", "UP"])}):
+        assert Series().source(path=tmp_path / "two.ts", **words).take(0, 2).y.tolist() == [1, 0]
+    with pytest.raises(InputError, match="the label 'up' is none of the model's classes"):
+        Series().source(path=tmp_path / "two.ts", target=SimpleNamespace(labels=["left", "right"]))
+    with pytest.raises(ParameterError, match="label_column is given beside"):
+        Series().source(path=tmp_path / "two.ts", label_column="class")
 
 
 def test_what_is_written_is_read_again_with_six_digits(tmp_path):
@@ -52,6 +72,9 @@ def test_what_is_written_is_read_again_with_six_digits(tmp_path):
         (TS.replace("3,2,1:", "3,2:"), "can't be read as numbers, or differ in length"),
         (TS.replace("3,2,1:1,1,1", "3,2:1,1"), "series differ in channels and steps"),
         (TS.replace("1,2,3", "1,?,3"), "can't be read as numbers"),
+        (TS.replace("1,2,3", "1,NaN,3"), "holds NaN or inf"),
+        (TS.replace("1,2,3", "1,-1e39,3"), "beyond float32"),
+        (TS.replace("1,2,3:0,0,0:", ""), "empty"),
         ("@classLabel true up down\n@data\n", "there are no series"),
         ("", "there are no series"),
     ],
@@ -65,27 +88,56 @@ def test_files_that_are_none_are_refused_with_their_line(tmp_path, text, match):
     assert caught.value.fix
 
 
-def test_what_is_not_there_or_can_not_be_read_is_an_error_with_the_fix(tmp_path):
-    with pytest.raises(AssetError, match="there is no such folder"):
-        Series().source(path=tmp_path / "none")
-    with pytest.raises(AssetError, match="the file cannot be read"):
-        Series().source(path=tmp_path / "none.ts")
-    (tmp_path / "up").mkdir()
-    with pytest.raises(AssetError, match="no series were found"):
+def test_what_is_not_there_is_an_error_with_the_fix(tmp_path):
+    for name, match in (("none", "there is no such file or folder"), ("none.ts", "the file can't be read")):
+        with pytest.raises(AssetError, match=match) as caught:
+            Series().source(path=tmp_path / name)
+        assert name in caught.value.where
+        assert caught.value.fix
+    with pytest.raises(AssetError, match="the data are empty"):
         Series().source(path=tmp_path)
-    (tmp_path / "up" / "a.csv").write_text("1,2\n3,4\n")
-    (tmp_path / "up" / "b.csv").write_text("1,2\n")
+    (tmp_path / "bytes.ts").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="the file is no text"):
+        Series().source(path=tmp_path / "bytes.ts")
+
+
+BROKEN = {
+    "header.csv": (b"time,value\n1,2\n", "could not convert string 'time'"),
+    "ragged.csv": (b"1,2\n3\n", "the series can't be read"),
+    "gap.csv": (b"1,2\nnan,4\n", "holds NaN or inf"),
+    "hole.csv": (b"1,2\n,4\n", "could not convert string ''"),
+    "large.csv": (b"1,2\n3,4e39\n", "beyond float32"),
+    "empty.csv": (b"\n", "the file is empty"),
+    "bytes.csv": (b"\xff\xfe1", "the series can't be read"),
+    "notes.txt": (b"1,2\n3,4\n", "no series file"),
+}
+
+
+def test_files_that_can_not_be_used_are_left_out_and_said_to_be(tmp_path):
+    folder = tmp_path / "data" / "0"
+    folder.mkdir(parents=True)
+    (folder / "good.csv").write_text("1,2\n3,4\n")
+    for name, (content, _) in BROKEN.items():
+        (folder / name).write_bytes(content)
+    (tmp_path / "outside.csv").write_text("1,2\n3,4\n")
+    (folder / "link.csv").symlink_to(tmp_path / "outside.csv")
+    source = Series().source(path=tmp_path / "data")
+    assert source.take(0, 99).keys == ["0/good.csv"]
+    why = {one.key.removeprefix("0/"): one.why for one in source.skipped}
+    assert set(why) == {*BROKEN, "link.csv"}
+    assert all(match in why[name] for name, (_, match) in BROKEN.items())
+    assert "leads out of the data's folder" in why["link.csv"]
+    (folder / "good.csv").unlink()
+    with pytest.raises(InputError, match="no row can be used; the first: "):
+        Series().source(path=tmp_path / "data")
+
+
+@pytest.mark.parametrize("other", ["1,2\n", "1,2\n3,4\n5,6\n", "1\n3\n"])
+def test_series_of_different_lengths_or_channels_are_refused_by_name(tmp_path, other):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "a.csv").write_text("1,2\n3,4\n")
+    (tmp_path / "0" / "b.csv").write_text(other)
     with pytest.raises(InputError, match="series differ in channels and steps") as caught:
-        Series().source(path=tmp_path).take(0, 2)
-    assert caught.value.where.endswith("b.csv")
-    (tmp_path / "up" / "b.csv").write_text("time,value\n1,2\n")
-    with pytest.raises(InputError, match="the series cannot be read"):
-        Series().source(path=tmp_path).take(0, 2)
-    (tmp_path / "two.ts").write_text(TS)
-    with pytest.raises(ParameterError, match="classes is given beside a file"):
-        Series().source(path=tmp_path / "two.ts", classes=["up", "down"])
-    outside = tmp_path.parent / f"{tmp_path.name}.csv"
-    outside.write_text("1,2\n3,4\n")
-    (tmp_path / "up" / "b.csv").unlink()
-    (tmp_path / "up" / "c.csv").symlink_to(outside)
-    assert len(Series().source(path=tmp_path)) == 1
+        Series().source(path=tmp_path)
+    assert caught.value.where.endswith("0/a.csv and 0/b.csv")
+    assert "one length" in caught.value.fix

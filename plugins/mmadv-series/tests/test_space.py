@@ -13,7 +13,7 @@ from mmadv import Noise
 from mmadv.errors import InputError, ParameterError
 from mmadv_series.constraints import Band
 from mmadv_series.modality import Series
-from mmadv_series.space import SeriesSpace, checked
+from mmadv_series.space import SeriesSpace, checked, units
 
 
 @settings(deadline=None, max_examples=60)
@@ -108,3 +108,19 @@ def test_inputs_that_are_no_series_are_refused_with_the_fix():
     assert caught.value.where == "row 2"
     with pytest.raises(ParameterError, match="unit has 2 numbers, and the series 3 channels"):
         SeriesSpace("linf", 0.1, unit=(1.0, 2.0)).around(torch.zeros(1, 3, 5))
+
+
+def test_units_are_standard_deviations_and_a_channel_that_never_changes_has_none():
+    x = torch.randn(9, 3, 50, generator=torch.Generator().manual_seed(0)) * torch.tensor([[0.1], [1.0], [30.0]])
+    expected = [np.std(x[:, channel].double().numpy(), ddof=1) for channel in range(3)]
+    assert units(x) == pytest.approx(expected, rel=1e-3)
+    x[:, 1] = 0.1  # whose mean in float64 is another number
+    with pytest.raises(InputError, match="1 of 3 channels never change") as caught:
+        units(x)
+    assert caught.value.where == "channel 1"
+    assert caught.value.fix
+    x[4, 2, 7] = float("inf")
+    with pytest.raises(InputError, match="NaN or inf"):
+        units(x)
+    with pytest.raises(InputError, match="2 of 2 channels never change"):
+        units(torch.zeros(0, 2, 5))

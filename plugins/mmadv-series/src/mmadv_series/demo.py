@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmadv import MemorySource, assets
 from mmadv.errors import ParameterError, nearest
+from mmadv_series import space
 from mmadv_series.source import read_ts
 from mmadv_series.target import SeriesTarget
 
@@ -56,13 +57,13 @@ def series(name: str = "BasicMotions", train: bool = False) -> MemorySource:
 
 
 def units(name: str = "BasicMotions") -> list[float]:
-    """The standard deviation of each channel over the training part: the unit in which ε is one standard deviation.
+    """The standard deviation of each channel over the training part of a data set, for `unit:`.
 
     Example:
         >>> [round(one, 2) for one in units("GunPoint")]
         [1.0]
     """
-    return [float(f"{value:.4g}") for value in _moments(series(name, train=True).x)[1]]
+    return space.units(series(name, train=True).x)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ class Series:
         Args:
             norm: `linf` or `l2`.
             eps: the radius in units.
-            unit: of all channels, or of each; usually the training set's standard deviations.
+            unit: of all channels, or of each; usually the training set's standard deviations, as
+                `mmadv_series.space.units` gives them.
             band: share of the cosines, slowest first, that a perturbation may have.
 
         Raises:
@@ -76,10 +77,26 @@ class Series:
         values = np.char.mod(FORMAT, rows.detach().cpu().numpy()).astype(np.float64)
         return torch.from_numpy(values).to(rows)
 
-    def source(self, *, path: str | Path, classes: Sequence[str] | None = None) -> SeriesSource | MemorySource:
+    def source(
+        self,
+        *,
+        path: str | Path,
+        series_column: str | None = None,
+        label_column: str | None = None,
+        classes: Sequence[str] | None = None,
+        target: Any = None,
+        limit: int | None = None,
+    ) -> SeriesSource | MemorySource:
         from mmadv_series.source import source
 
-        return source(path=path, classes=classes)
+        return source(
+            path=path,
+            series_column=series_column,
+            label_column=label_column,
+            classes=classes,
+            target=target,
+            limit=limit,
+        )
 
     def write(self, row: Tensor, path: Path) -> Path:
         path = path.with_suffix(".csv")

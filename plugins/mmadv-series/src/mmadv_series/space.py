@@ -174,6 +174,33 @@ def roughness(x: Tensor, adv: Tensor) -> Tensor:
     return torch.where(other == clean, 1.0, other / clean)
 
 
+def units(x: Tensor) -> list[float]:
+    """The standard deviation of each channel over series (N, C, T): the unit in which ε is one standard deviation.
+
+    Of the training set, not of what is attacked, so that the threat model is the same whatever is attacked. Four significant digits,
+    as a spec has room for.
+
+    Raises:
+        InputError: no batch of series, a value that is not finite, or a channel that is constant and so has no unit.
+
+    Example:
+        >>> units(torch.tensor([[[0.0, 2.0], [10.0, 30.0]]]))
+        [1.414, 14.14]
+    """
+    wide = checked(x).detach().double().transpose(0, 1).flatten(1)
+    if not bool(torch.isfinite(wide).all()):
+        raise InputError("series hold NaN or inf", where="x", fix="fill the gaps, or leave these series out")
+    # By its extremes: the deviation of equal numbers from their rounded mean need not be 0.
+    flat = (wide.amax(1) == wide.amin(1)).nonzero().flatten().tolist() if wide.numel() else list(range(len(wide)))
+    if flat:
+        raise InputError(
+            f"{len(flat)} of {len(wide)} channels never change",
+            where=f"channel {flat[0]}",
+            fix="leave the channel out, or give its unit by hand",
+        )
+    return [float(f"{value:.4g}") for value in wide.std(1).tolist()]
+
+
 def checked(x: Any) -> Tensor:
     """Series as a tensor; values are judged by the space.
 

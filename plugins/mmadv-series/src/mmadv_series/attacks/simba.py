@@ -59,8 +59,8 @@ class SimBA(Attack):
     def init(self, oracle: Oracle) -> State:
         region: SeriesRegion = oracle.region
         _, channels, length = region.x.shape
-        draws = oracle.noise.uniform((channels * slowest(region, length),), torch.float64)
-        return State(region.x, oracle.evaluate(region.x).score, draws.argsort(1))
+        draws = oracle.noise.uniform((channels * slowest(region, length),))
+        return State(region.x, oracle.evaluate(region.x).score, draws.argsort(dim=1, stable=True))
 
     def step(self, state: State, oracle: Oracle) -> State:
         region: SeriesRegion = oracle.region
@@ -69,6 +69,8 @@ class SimBA(Attack):
         adv, score = state.adv, state.score
         open_ = torch.ones_like(oracle.y, dtype=torch.bool)
         for sign in (1.0, -1.0):
+            if not bool(open_.any()):  # not every victim has an answer to a batch of none
+                break
             tried = region.project_(state.adv + sign * way)
             told = oracle.evaluate(tried.unsqueeze(1), valid=open_.unsqueeze(1)).score.squeeze(1)
             better = told > score
@@ -101,8 +103,9 @@ def cosine(number: Tensor, region: SeriesRegion) -> Tensor:
     channels, length = region.x.shape[1:]
     count = slowest(region, length)
     channel, frequency = number // count, number % count
-    middles = torch.arange(length, device=number.device, dtype=torch.float64) + 0.5
-    waves = torch.cos(math.pi / length * frequency.unsqueeze(1) * middles)
-    waves = norms.unit(waves, region.norm).to(region.x.dtype)
+    odd = 2 * torch.arange(length, device=number.device) + 1
+    # The phase in units of π / 2T, whole turns taken off in whole numbers: exact for long series too.
+    phase = (frequency.unsqueeze(1) * odd).remainder(4 * length)
+    waves = norms.unit(torch.cos(math.pi / (2 * length) * phase.to(region.x.dtype)), region.norm)
     chosen = torch.arange(channels, device=number.device) == channel.unsqueeze(1)
     return waves.unsqueeze(1) * chosen.unsqueeze(2) * region.unit
