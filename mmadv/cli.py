@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -413,7 +413,7 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
     console = Console()
     with _progress(console) as progress:
         summary = made.run(progress, workers=workers)
-    table = Table("campaign", "clean", "eps", "robust, at most", "stored", "verdict", title=summary["title"])
+    table = Table(Column("campaign", overflow="fold"), "clean", "eps", "robust, at most", "stored", "verdict", title=summary["title"])
     for campaign in summary["campaigns"]:
         clean = campaign["clean"]
         rows = campaign["worst"] or [{"eps": None, "robust": None, "stored": None}]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mmadv.target import Target
     from mmadv.threat import Problem
 
+IMPROBABLE = 0.02
+"""How far probabilities may be from a sum of 1: twice what rounding in bfloat16 makes of them."""
+
 
 class Exhausted(Exception):
     """No row can afford another query; the engine closes the run."""
@@ -488,7 +491,7 @@ class Oracle:
             rows.put_(ledger.adv, index, rows.take(adv, index))
 
     def _check_first(self, output: Tensor) -> None:
-        """What the first answers tell: whether labels fit the classes, and whether logits look like probabilities."""
+        """What the first answers tell: whether labels fit the classes, and whether answers are logits or probabilities as declared."""
         self.signals.opened += len(output)
         goal = self.problem.threat.goal
         if goal.needs_target and self.towards is not None and bool((self.towards == self.y).any()):
@@ -515,7 +518,18 @@ class Oracle:
                 where="targets",
                 fix=f"give a wrong class of 0 to {output.shape[1] - 1} for each example",
             )
-        if self.problem.target.output is Output.LOGITS:
+        declared = self.problem.target.output
+        if declared in (Output.PROBABILITIES, Output.LOG_PROBABILITIES):
+            sums = output.logsumexp(1).exp()
+            off = (sums - 1).abs() > IMPROBABLE  # NaN is an error of its own, for its row alone
+            if bool(off.any()):
+                row = int(off.nonzero()[0, 0])
+                raise TargetError(
+                    f"the victim's {declared.value.replace('_', ' ')} sum to {float(sums[row]):.4g} in row {row}",
+                    where=self.problem.target.name,
+                    fix=f"return {declared.value.replace('_', ' ')} that sum to 1, or declare output='logits'",
+                )
+        if declared is Output.LOGITS:
             sums = (output.sum(1) - 1).abs() < 1e-3
             self.signals.looks_like_probabilities += (sums & (output >= 0).all(1)).sum()
 

@@ -371,10 +371,13 @@ def test_declared_outputs_become_logits(output):
 
 
 def test_probabilities_of_exactly_zero_are_no_error():
-    for output, value in (("probabilities", 0.0), ("log_probabilities", float("-inf"))):
-        victim = Altered(
-            VICTIM, after=lambda z, value=value: torch.where(z == z.amin(1, keepdim=True), value, z.softmax(1))
-        )
+    for output in ("probabilities", "log_probabilities"):
+
+        def after(z, output=output):
+            most = torch.where(z == z.amin(1, keepdim=True), float("-inf"), z)
+            return most.softmax(1) if output == "probabilities" else most.log_softmax(1)
+
+        victim = Altered(VICTIM, after=after)
         asking = oracle(target=ModuleTarget(victim, output=output))
         assert torch.isfinite(asking.evaluate(X).output).all()
         assert not asking.ledger.broken.any()
@@ -394,6 +397,21 @@ def test_answers_of_another_shape_are_refused(answer, what):
     with pytest.raises(TargetError, match=what) as caught:
         oracle(Altered(VICTIM, after=answer)).open()
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("output", "after", "what"),
+    [
+        ("probabilities", lambda z: 2 * z.softmax(1), "the victim's probabilities sum to 2 in row 0"),
+        ("probabilities", lambda z: z.softmax(1) - torch.tensor([0.0, 0.0, 5.0]), "probabilities sum to"),
+        ("probabilities", lambda z: z.sigmoid(), "probabilities sum to"),
+        ("log_probabilities", lambda z: z.softmax(1), "the victim's log probabilities sum to"),
+    ],
+)
+def test_probabilities_that_are_none_are_refused(output, after, what):
+    with pytest.raises(TargetError, match=what) as caught:
+        oracle(target=ModuleTarget(Altered(VICTIM, after=after), output=output)).open()
+    assert "declare output='logits'" in caught.value.fix
 
 
 def test_probabilities_that_are_declared_as_logits_are_noticed():

@@ -20,7 +20,6 @@ from mmadv_audio.waves import Waves
 
 HAIR = 10 ** (-0.01 / 20)
 """A frame counts as masked up to 0.01 dB above the threshold, which rounding can make of one that is masked exactly."""
-"""The measure compares stretches of 384 ms."""
 TURNS = 12
 """Between box, threshold and band, before what is left over is scaled away."""
 RELAXATION = 1.9
