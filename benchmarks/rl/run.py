@@ -25,7 +25,7 @@ ATTACKS = (
 )  # fmt: skip
 TASKS: dict[str, dict[str, Any]] = {
     "InvertedPendulum-v5": {
-        "eps": (0.3, 0.5, 1.0), "training": 60_000,
+        "eps": (0.3, 0.5, 1.0), "training": 100_000,
         "published": {
             "victim": "DDPG, InvertedPendulum-v2", "eps": "0.3 standard deviations",
             "natural": 1000.0, "strongest of five": 92.0, "source": "arXiv 2003.08938",

@@ -71,6 +71,16 @@ def test_a_policy_is_taken_as_its_training_left_it(family, options):
     assert np.allclose(policy.acts(policy(x).detach(), game), wanted, atol=1e-5)
 
 
+def test_a_policy_whose_noise_depends_on_the_state_is_read_with_that_noise():
+    algorithm = made("PPO", "Pendulum-v1", use_sde=True, n_steps=8, batch_size=8).learn(16)
+    policy, x = Sb3Policy(algorithm), torch.randn(8, 3)
+    with torch.no_grad():
+        wanted = algorithm.policy.get_distribution(x).distribution
+        mean, spread = policy(x).chunk(2, 1)
+    assert torch.allclose(mean.float(), wanted.mean, atol=1e-5)
+    assert torch.allclose(spread.exp().float(), wanted.stddev, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["PPO", "DQN"])
 def test_a_saved_policy_is_read_without_unpickling(family, tmp_path, monkeypatch):
     algorithm = made(family, "CartPole-v1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium as gym
@@ -25,6 +26,9 @@ ENVS, LENGTH = 16, 32
 """Environments side by side, and steps of each between two updates: many small ones learn far more of as many steps."""
 REACH = 4.0
 """Bounds of actions before the hyperbolic tangent, which is all but ±1 there."""
+WIDER, NARROWING = 3.0, 0.5
+"""How many times ε the pushes reach at first, and the share of the training in which that shrinks to one: a victim that never falls
+under what is explored teaches nothing, and one that has been seen to fall further out can be followed inwards."""
 TRIES = 10
 
 
@@ -54,11 +58,14 @@ class Opposed(VecEnv):
         space: of observations, with the numbers of the game.
         envs: the environments.
         seed: of the first episode; each further one has the next.
+        steps: of all environments, in which pushes come to reach ε and no further.
     """
 
-    def __init__(self, policy: PolicyTarget, game: Game, space: ObsSpace, envs: list[Any], seed: int) -> None:
+    def __init__(
+        self, policy: PolicyTarget, game: Game, space: ObsSpace, envs: list[Any], seed: int, steps: int = 0
+    ) -> None:
         self.policy, self.game, self.space, self.envs = policy, game, space, envs
-        self.next = seed
+        self.next, self.steps, self.done = seed, steps, 0
         count = len(envs)
         self.now = torch.zeros(count, game.size)
         self.memory = torch.zeros(count, policy.memory)
@@ -87,7 +94,10 @@ class Opposed(VecEnv):
                 rows = torch.cat([self.now, self.memory], 1)
                 may &= preference(self.policy(shaped(rows, self.game, self.policy)), self.game) > turns.gap
             push = torch.from_numpy(np.asarray(self.asked, dtype=np.float32)).tanh()
-            shown = torch.where(may.unsqueeze(1), self.space.around(self.now).pushed(push), self.now)
+            reach = self.space.eps * (1 + (WIDER - 1) * max(0.0, 1 - self.done / max(self.steps, 1)))
+            self.done += count
+            region = dataclasses.replace(self.space, eps=reach).around(self.now)
+            shown = torch.where(may.unsqueeze(1), region.pushed(push), self.now)
             told = shaped(torch.cat([shown, self.memory], 1), self.game, self.policy)
             answer, after = self.policy.remembering(told)
         self.memory = after.to(self.memory)
@@ -172,7 +182,9 @@ def trained(
         torch.inference_mode(False), rng_preserved(torch.device("cpu"), seed=seed), policy.held(),
         game.instances(ENVS) as envs, torch.enable_grad(),
     ):  # fmt: skip
-        opposed = VecNormalize(Opposed(policy, game, space, envs, TRAIN_SEED + seed), gamma=gamma)
+        opposed = VecNormalize(
+            Opposed(policy, game, space, envs, TRAIN_SEED + seed, int(NARROWING * steps)), gamma=gamma
+        )
         agent = PPO(
             "MlpPolicy", opposed, n_steps=length, batch_size=2 * length, n_epochs=10, learning_rate=lr, gamma=gamma,
             gae_lambda=0.95, seed=seed % 2**32, device="cpu",

@@ -3,6 +3,9 @@
     train a(s) by PPO against the fixed victim, with reward −r
     at each step: s' = project(s + ε · tanh(a(s)))
 
+The paper trains at ε from the first step; here the pushes of the training begin three times as long and shrink to ε, since a victim
+that never falls under what is explored teaches nothing.
+
 It needs nothing of the victim but what it does. For a single observation the episode ends after one step and begins with the same
 observation each time: what is left of PPO is the policy gradient of a Gaussian's mean, row by row,
 
