@@ -90,6 +90,7 @@ class Counts:
     random: int = 0
     planted: int = 0
     planted_missed: int = 0
+    unplanted: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -162,7 +163,14 @@ def of_planted(counts: Iterable[Counts]) -> tuple[Alarm, ...]:
         >>> [alarm.trust.value for alarm in of_planted([Counts(planted=8, planted_missed=8), Counts(planted=8, planted_missed=1)])]
         ['suspect']
     """
+    counts = list(counts)
     shares = [one.planted_missed / one.planted for one in counts if one.planted]
+    if not shares and any(one.unplanted for one in counts):
+        message = (
+            "no adversarial could be planted, so that nothing is known of what the attacks would miss; "
+            "give more examples or a larger eps, or leave plant out"
+        )
+        return (Alarm("nothing_planted", Trust.SUSPECT, message),)
     missed = min(shares, default=0.0)
     if missed <= PLANTED_MISSED:
         return ()

@@ -146,9 +146,10 @@ def attack(
     if skipped:
         warnings.warn(left_out(skipped), SkippedWarning, stacklevel=2)
     problem = make_problem(kind, target, threat, x, y, ids=ids, targets=targets, seed=seed, eot=eot)
+    # First, so that where nothing can be planted no work is lost.
+    sought = looked_for(kind, problem, chosen, plant) if plant else alarms.Counts()
     ledger, counts = run(kind, problem, chosen, early_stop=early_stop, observe=observe)
-    if plant:
-        counts += looked_for(kind, problem, chosen, plant)
+    counts += sought
     name = attack if isinstance(attack, str) else type(attack).__name__
     result = result_of(kind, problem, ledger, counts, name, nearest=chosen.keeps == "nearest")
     return dataclasses.replace(result, keys=tuple(keys), skipped=skipped)

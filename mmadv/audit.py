@@ -255,6 +255,14 @@ class Audit:
         records: list[Record] = []
         advs: dict[str, Tensor] = {}
         counts = alarms.Counts()
+        if stage.campaign.plant and not unit.shard:
+            problem = stage.problem(examples, max(stage.levels), entry)
+            try:
+                counts += api.looked_for(stage.kind, problem, attack, stage.campaign.plant)
+            except ParameterError as error:  # the other campaigns are worth their report
+                if error.where != "plant":
+                    raise
+                counts += alarms.Counts(unplanted=1)
         (place / "files").mkdir()
         for eps in stage.levels if attack.keeps == "hit" else [None]:
             known |= {row: record for row, record in earlier.get(eps, {}).items() if row not in known}
@@ -301,9 +309,6 @@ class Audit:
                 for row, record in fresh.items()
                 if record["status"] in (Status.FOOLED, Status.ALREADY_WRONG)
             }
-        if stage.campaign.plant and not unit.shard:
-            problem = stage.problem(examples, max(stage.levels), entry)
-            counts += api.looked_for(stage.kind, problem, attack, stage.campaign.plant)
         pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), place / "records.parquet")
         save_file(advs, place / "adv.safetensors")
         seal(place, {"counts": vars(counts)})

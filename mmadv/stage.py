@@ -17,6 +17,7 @@ from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog, build
 from mmadv.errors import AssetError, MmadvError, ParameterError, SpecError, nearest
+from mmadv.host import describe
 from mmadv.modality import Modality
 from mmadv.protocol import Attack
 from mmadv.source import Examples, Source, digest
@@ -77,8 +78,10 @@ class Stage:
         if self.campaign.plant:
             with located(spec, *path, "plant"):
                 api.plantable(self.kind)
-                if not self.levels:
-                    raise ParameterError("eps is missing", where="plant", fix="add eps: [ … ], to plant within")
+                if not max(self.levels, default=0.0) > 0:
+                    raise ParameterError(
+                        "there is no eps above 0", where="plant", fix="add eps: [ … ], to plant within the largest"
+                    )
 
     def _attack(self, entry: AttackEntry) -> Attack:
         record = self.catalog.attack(entry.name)
@@ -157,7 +160,10 @@ class Stage:
     def scale(self, distance: float) -> str:
         """A distance in words on a scale that people know, as it is for the first example; empty where the modality has none."""
         told = getattr(self.kind, "scale", None)
-        return "" if told is None else str(told(self.space(max(self.levels, default=None)), distance, self._first))
+        try:
+            return "" if told is None else str(told(self.space(max(self.levels, default=None)), distance, self._first))
+        except (Exception, SystemExit) as error:  # a plugin's words don't cost a run its summary
+            return f"its scale failed: {describe(error)}"
 
     def prepare(self) -> None:
         """Build the victim, open the data, and see that the space can be laid around an example.

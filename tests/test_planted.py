@@ -16,6 +16,7 @@ from mmadv.host import default_host
 from mmadv.search.pgd import PGD
 from mmadv.spec import parse
 from mmadv.testing.victims import masked
+from mmadv_series.modality import Series
 
 SHAPE = (1, 16, 16)
 
@@ -128,6 +129,83 @@ def test_a_victim_without_a_linear_layer_is_planted_on_its_answers():
     assert missed == 0
 
 
+class Offset(nn.Module):
+    """A victim of inputs far from 0, where a radius is a few units in the last place."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(200, 300), nn.ReLU(), nn.Linear(300, 3))
+
+    def forward(self, x):
+        return self.body(x - 1000)
+
+
+def test_what_is_found_counts_though_rounding_takes_it_past_the_radius():
+    victim, x = Offset().eval(), 1000 + torch.randn(8, 2, 100, generator=torch.Generator().manual_seed(1))
+    space = Series().space(norm="linf", eps=0.01)
+    problem = Problem(ModuleTarget(victim), ThreatModel(space), x, victim(x).argmax(1), torch.arange(8))
+    there, missed = planted.search(problem, PGD(), 8)
+    assert there >= 6
+    assert missed == 0
+
+
+def test_rows_far_from_zero_are_told_apart_in_batches_of_any_size():
+    x = 1e4 + torch.randn(40, 200, generator=torch.Generator().manual_seed(1))
+    target = ModuleTarget(nn.Linear(200, 3).eval())
+    victim = planted.Planted(
+        planted.Features(target, x[:1]), x, torch.zeros(40, 200).double(), torch.arange(40).double()
+    )
+    with torch.no_grad():
+        assert victim(x + 0.01)[:, 0].tolist() == list(range(40))
+        assert victim(x[7:9] + 0.01)[:, 0].tolist() == [7, 8]
+
+
+def test_answers_are_averaged_over_as_many_passes_as_in_the_problem(stage, monkeypatch):
+    victim, x, y = stage
+    seen, solve = [], planted.solve
+    monkeypatch.setattr(planted, "solve", lambda problem, attack: seen.append(problem) or solve(problem, attack))
+    mmadv.attack(victim, x, y, "image.fgsm", norm="linf", eps=0.1, plant=2, eot=3)
+    assert [problem.eot for problem in seen] == [3]
+
+
+def test_planting_takes_no_larger_batches_than_the_victim(stage):
+    victim, x, y = stage
+    sizes = []
+    hook = victim.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    problem = Problem(ModuleTarget(victim, batch_size=5), ThreatModel(BallSpace("linf", 0.1)), x, y, torch.arange(12))
+    there, missed = planted.search(problem, PGD(), 12)
+    hook.remove()
+    assert max(sizes) == 5
+    assert (there, missed) == planted.search(posed(victim, x, y), PGD(), 12)
+
+
+class Named(nn.Module):
+    """Its readout is called by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.out = nn.Linear(256, 200), nn.Linear(200, 3)
+
+    def forward(self, x):
+        return self.out(input=self.inner(x.flatten(1)).relu())
+
+
+def test_a_readout_that_is_called_by_keyword_is_seen_too(stage):
+    victim, x = Named().eval(), stage[1]
+    there, missed = planted.search(posed(victim, x, victim(x).argmax(1)), PGD(), 12)
+    assert there >= 10
+    assert missed == 0
+
+
+def test_where_nothing_can_be_planted_no_attack_is_run_first(stage, monkeypatch):
+    victim, x, y = stage
+    monkeypatch.setattr(mmadv.api, "run", lambda *_, **__: pytest.fail("an attack was run"))
+    with pytest.raises(ParameterError, match="plant is -1"):
+        mmadv.attack(victim, x, y, "image.pgd", norm="linf", eps=0.1, plant=-1)
+
+
 SPEC = """
 title: planted
 shard_size: 8
@@ -169,6 +247,21 @@ def test_an_audit_says_what_was_planted_and_found_by_the_best_attack(stage, tmp_
     assert [json.loads(unit.read_text())["counts"]["planted"] > 0 for unit in units] == [True, False]
 
 
+def test_an_audit_goes_on_where_nothing_can_be_planted_and_says_so(stage, tmp_path, monkeypatch):
+    _, x, _ = stage
+    blind = nn.Sequential(nn.Flatten(), nn.Linear(256, 8), nn.Linear(8, 3)).eval()
+    nn.init.zeros_(blind[1].weight)
+    module = types.ModuleType("planted_victims")
+    module.sound = module.rounded = lambda: blind
+    module.inputs = lambda: MemorySource("inputs", x, blind(x).argmax(1))
+    monkeypatch.setitem(sys.modules, "planted_victims", module)
+    for campaign in Audit(parse(SPEC), tmp_path / "run", default_host()).run()["campaigns"]:
+        assert "nothing_planted" in [alarm["code"] for alarm in campaign["alarms"]]
+        assert campaign["trust"] != "reliable"
+    with pytest.raises(SpecError, match="there is no eps above 0"):
+        Audit(parse(SPEC.replace("eps: [0.02, 0.1]", "eps: [0.0]")), tmp_path / "other", default_host())
+
+
 def test_what_cannot_be_planted_is_refused_with_the_fix(stage):
     victim, x, y = stage
     for words, match in (
@@ -184,7 +277,7 @@ def test_what_cannot_be_planted_is_refused_with_the_fix(stage):
         mmadv.attack(victim, x, y, "image.ddn", norm="l2", plant=4)
     blind = nn.Sequential(nn.Flatten(), nn.Linear(256, 8), nn.Linear(8, 3)).eval()
     nn.init.zeros_(blind[1].weight)
-    with pytest.raises(ParameterError, match="no adversarial can be planted"):
+    with pytest.raises(ParameterError, match=r"no adversarial can be planted.* less than once in 10 times"):
         mmadv.attack(blind, x, torch.zeros(12, dtype=torch.int64), "image.pgd", norm="linf", eps=0.1, plant=4)
     with pytest.raises(ParameterError, match="adversarials are planted there"):
         mmadv.attack(
