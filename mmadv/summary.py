@@ -36,7 +36,7 @@ def summarise(audit: Audit) -> dict[str, Any]:
 
 
 def weakest(campaigns: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The campaign whose target lost most at the smallest budget that it was tested at; None where none can be judged.
+    """The campaign whose target lost most at the smallest budget above 0 that it was tested at; None where none can be judged.
 
     Budgets of different modalities have no common unit, so that a larger one never counts. Campaigns are ranked by the upper end
     of the 95 % interval of the share of right answers that the target kept: few examples prove little. Those whose verdict is
@@ -57,8 +57,9 @@ def weakest(campaigns: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     found = []
     for campaign in campaigns:
         right = campaign["clean"]["hits"]
-        if campaign["trust"] != alarms.Trust.INVALID and campaign["worst"] and right:
-            level = min(range(len(campaign["worst"])), key=lambda level: float(campaign["worst"][level]["eps"]))
+        radii = {level: float(point["eps"]) for level, point in enumerate(campaign["worst"]) if point["eps"] > 0}
+        if campaign["trust"] != alarms.Trust.INVALID and radii and right:
+            level = min(radii, key=radii.__getitem__)
             kept = Rate(min(campaign["worst"][level]["robust"]["hits"], right), right)
             found.append((kept.interval[1], kept, campaign, level))
     if not found:

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+import sys
+import types
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
@@ -11,16 +13,17 @@ from itertools import pairwise
 import pytest
 import torch
 
-from mmadv import report
+from mmadv import MemorySource, report
 from mmadv.audit import Audit
 from mmadv.hookspecs import SectionSpec, hookimpl
-from mmadv.host import Host
+from mmadv.host import Host, default_host
 from mmadv.ledger import Status
 from mmadv.report import records, words
 from mmadv.report.curves import Line, Point, chart
 from mmadv.report.parts import VOID, fragment
 from mmadv.spec import parse
 from mmadv.summary import weakest
+from mmadv.testing import linear_victim
 
 EVIL = "<script>alert('&\"')</script>"
 MODULE = f"""
@@ -435,6 +438,9 @@ def test_the_weakest_link_is_proven_by_enough_examples():
     backwards = campaign("backwards", 100, 50, eps=(0.2, 0.1))
     assert weakest([backwards])["kept"]["hits"] == 0
     assert weakest([{**strong, "worst": []}]) is None
+    assert weakest([campaign("from nothing", 100, 100, eps=(0.0, 0.1)), strong])["name"] == "from nothing"
+    nothing = {**strong, "worst": [{"eps": 0.0, "robust": {"hits": 95}}], "scale": ["none"]}
+    assert weakest([nothing]) is None
 
 
 def test_a_weak_link_and_what_was_left_out_stand_in_the_page(made):
@@ -472,3 +478,51 @@ def test_the_table_of_records_says_what_the_summary_says(made):
     assert html.count('<tr><th scope="row">key') == sum(
         campaign["examples"] * len(campaign["attacks"]) for campaign in summary["campaigns"]
     )
+
+
+def test_curves_of_many_radii_are_read_off_at_each_and_steps_up_to_the_last():
+    told = re.compile(r'<g class="at"><title>(.*?)</title>', re.S)
+    points = [Point(number / 100, 1 - number / 20, 0, 1, 20 - number, 20) for number in range(14)]
+    drawn = told.findall(chart([Line("pgd", points)], title="t", axis="ε"))
+    assert len(drawn) == 14
+    assert all(f"({20 - number} of 20)" in one for number, one in enumerate(drawn))
+    steps = [Point(0.012344 * number, 1 - number / 20, 0, 1, 20 - number, 20) for number in range(14)]
+    drawn = told.findall(chart([Line("ddn", steps, steps=True)], title="t", axis="ε"))
+    assert "(7 of 20)" in drawn[-1]
+
+
+def test_what_an_earlier_attack_of_a_cascade_fooled_is_no_success_within_no_queries(tmp_path, monkeypatch):
+    victim, x, y = linear_victim(30, (1, 4, 4), classes=3)
+    module = types.ModuleType("cascade_victims")
+    module.victim, module.inputs = lambda: victim, lambda: MemorySource("inputs", x, y)
+    monkeypatch.setitem(sys.modules, "cascade_victims", module)
+    spec = """
+title: a cascade
+campaigns:
+  - name: one
+    modality: image
+    target: {factory: "cascade_victims:victim"}
+    data: {factory: "cascade_victims:inputs"}
+    threat: {norm: linf, eps: [0.02, 0.1]}
+    cascade: true
+    attacks: [image.fgsm, {name: image.square, queries: 20}]
+"""
+    audit = Audit(parse(spec), tmp_path / "run", default_host())
+    summary = audit.run()
+    rows = records.table(audit, 0, summary["campaigns"][0])
+    first, second = ([row for row in rows if row.attack == name] for name in ("image.fgsm", "image.square"))
+    assert any(row.outcome == "fooled" for row in first)
+    passed_on = [row for row in second if row.by == "image.fgsm" and not row.queries]
+    assert passed_on
+    spent = dict(records.budgets(summary["campaigns"][0], rows).shares)
+    assert spent["image.square"][0] == 0
+    own = [row for row in second if row.by == "image.square" or row.queries]
+    fooled = [row for row in own if row.by == "image.square" and row.outcome == "fooled"]
+    assert spent["image.square"][-1] == len(fooled) / len(own)
+    assert "In a cascade, what an earlier attack fooled" in report.render(audit, summary)
+
+
+def test_a_scale_that_fails_costs_a_run_its_words_alone(made, monkeypatch):
+    stage = made[0].stages[0]
+    monkeypatch.setattr(type(stage.kind), "scale", lambda *_: 1 / 0)
+    assert stage.scale(0.1) == "its scale failed: ZeroDivisionError: division by zero"

@@ -137,6 +137,7 @@ def _campaign(audit: Audit, number: int, campaign: Mapping[str, Any]) -> dict[st
     return {
         **plain,
         "rows": rows,
+        "nearest": any(attack["keeps"] == "nearest" for attack in campaign["attacks"]),
         "budgets": records.budgets(campaign, rows),
         "norm": norm,
         "measure": ", ".join(filter(None, (norm, campaign["unit"]))),
@@ -179,7 +180,9 @@ def _facts(campaign: Mapping[str, Any], norm: str) -> list[tuple[str, str]]:
         facts.append(("Chance", f"answers are means over {threat['eot']} passes"))
     if found := [one for one in campaign["attacks"] if one["planted"]["total"]]:
         told = [f"{one['label']} {one['planted']['found']} of {one['planted']['total']}" for one in found]
-        facts.append(("Planted", f"of adversarials that are known to be there found: {', '.join(told)}"))
+        facts.append(
+            ("Planted", f"of adversarials that are known to be there, within the largest ε, found: {', '.join(told)}")
+        )
     if campaign["cascade"]:
         facts.append(("Cascade", "each attack ran only on what the ones before it left standing"))
     return facts

@@ -98,7 +98,9 @@ def chart(lines: Sequence[Line], *, title: str, axis: str) -> Markup:
     # The bold line lies under the others, so that an attack which is the worst by itself can still be seen.
     parts += [_drawn(plot, line, number) for number, line in sorted(numbered, key=lambda pair: not pair[1].bold)]
     parts += [_figures(plot, line) for line in lines if line.bold]
-    parts.append(_pointed_at(plot, radii if len(radii) <= FEW else _even(plot.most), lines))
+    # Lines that are no steps say nothing between their points.
+    fine = len(radii) > FEW and all(line.steps for line in lines)
+    parts.append(_pointed_at(plot, _even(plot.most) if fine else radii, lines))
     return Markup("").join([*parts, Markup("</svg>"), _legend(lines)])
 
 
@@ -159,8 +161,8 @@ def _round_ticks(most: float) -> list[float]:
 
 
 def _even(most: float) -> list[float]:
-    """Radii to read off where there are too many points to name each."""
-    return [float(f"{most * number / READ_OFF:.3g}") for number in range(READ_OFF + 1)]
+    """Radii to read off where there are too many points to name each; the last is not rounded, or what ends there is missed."""
+    return [*(float(f"{most * number / READ_OFF:.3g}") for number in range(READ_OFF)), most]
 
 
 def _places(plot: _Plot, line: Line, share: str = "value") -> list[tuple[float, float]]:

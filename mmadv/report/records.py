@@ -31,6 +31,7 @@ class Row:
         said: the answer to the stored adversarial.
         queries: forward passes up to there, or in all.
         gradients: backward passes likewise.
+        by: label of the attack that it was last run on by; an earlier one's for what it left of a cascade.
     """
 
     campaign: str
@@ -43,6 +44,7 @@ class Row:
     said: str
     queries: int
     gradients: int
+    by: str
 
 
 def table(audit: Audit, number: int, campaign: Mapping[str, Any]) -> list[Row]:
@@ -97,6 +99,7 @@ def _row(stage: Stage, campaign: str, attack: str, records: Sequence[Record]) ->
         said=clipped(answer(stage, told, 2)) if hits else "",
         queries=sum(one["queries"] for one in spent),
         gradients=sum(one["gradients"] for one in spent),
+        by=told["origin"],
     )
 
 
@@ -147,8 +150,10 @@ def budgets(campaign: Mapping[str, Any], found: Sequence[Row]) -> Budgets | None
         limits.append(limits[-1] * 10)
     shares = []
     for one in campaign["attacks"]:
-        attacked = [r for r in found if r.attack == one["label"] and r.outcome in (Status.FOOLED, Status.ROBUST)]
-        spent = [row.queries for row in attacked if row.outcome == Status.FOOLED]
+        own = [row for row in found if row.attack == one["label"] and row.outcome in (Status.FOOLED, Status.ROBUST)]
+        # In a cascade, what an earlier attack fooled cost this one nothing, and is no success of its own.
+        attacked = [row for row in own if row.by == row.attack or row.queries]
+        spent = [row.queries for row in attacked if row.outcome == Status.FOOLED and row.by == row.attack]
         if attacked:
             shares.append((one["label"], [sum(cost <= limit for cost in spent) / len(attacked) for limit in limits]))
     return Budgets(limits, shares) if shares else None
