@@ -56,6 +56,19 @@ def test_a_band_is_that_of_scipy(length, share):
     assert np.allclose(Band(share).kept(delta).numpy(), scipy.fft.idct(spectrum, axis=-1, norm="ortho"), atol=1e-12)
 
 
+def test_a_band_holds_the_share_of_cosines_that_is_asked_for():
+    for percent in range(1, 101):
+        for length in (1, 24, 25, 50, 100, 150):
+            assert Band(percent / 100).count(length) == -(-percent * length // 100)
+    assert Band(1e-12).count(100) == 1
+
+
+def test_many_channels_are_not_told_one_by_one():
+    series, x = Series(), torch.zeros(1, 40, 3)
+    assert series.scale(series.space(unit=[0.5] * 40), 0.1, x) == "0.1 × the units given"
+    assert series.scale(series.space(norm="l2", unit=[0.5] * 40), 0.1, x) == "0.1 × the units given, L2 norm"
+
+
 def test_the_first_step_climbs_as_far_as_a_linear_victim_lets_it():
     """In units, the steepest step of length ε changes w · x by ε · ‖unit · w‖ of the dual norm."""
     w = torch.randn(1, 2, 30, generator=torch.Generator().manual_seed(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -44,10 +45,11 @@ class Band:
         """How many cosines are left of a series of `length` steps.
 
         Example:
-            >>> Band(0.25).count(150)
-            38
+            >>> Band(0.25).count(150), Band(0.07).count(100)
+            (38, 7)
         """
-        return -int(-self.share * length // 1)
+        # 0.07 · 100 is a little more than 7 in floating numbers.
+        return max(1, math.ceil(round(self.share * length, 9)))
 
     def kept(self, delta: Tensor) -> Tensor:
         """The orthogonal projection of perturbations (…, T), in their dtype.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mmadv_series.source import SeriesSource
     from mmadv_series.space import SeriesSpace
 
+FEW = 6
+"""Channels that are told one by one."""
 FORMAT = "%.6g"
 """How a value is written to a file: six significant digits, C's and most programs' own choice."""
 
@@ -115,15 +117,19 @@ class Series:
         return torch.stack(list(packed))
 
     def scale(self, space: SeriesSpace, distance: float, x: Tensor) -> str:
-        """A distance as a share of what a channel varies by, where all are measured in one unit.
+        """A distance in the data's own units, one number for each channel where there are few.
 
         Example:
-            >>> series = Series()
-            >>> series.scale(series.space(unit=[0.5, 4.0]), 0.1, torch.zeros(1, 2, 3))
-            '± 0.05, 0.4 in raw units'
+            >>> series, x = Series(), torch.zeros(1, 2, 3)
+            >>> [series.scale(series.space(norm=norm, unit=[0.5, 4.0]), 0.1, x) for norm in ("linf", "l2")]
+            ['± 0.05, 0.4 in raw units', 'L2 norm 0.05, 0.4 in raw units, if one channel moves alone']
         """
+        if len(space.unit) > FEW:
+            return f"{distance:.3g} × the units given{'' if space.norm == 'linf' else ', L2 norm'}"
         each = ", ".join(f"{distance * one:.3g}" for one in space.unit)
-        return f"± {each} in raw units" if space.norm == "linf" else f"L2 norm {each} in raw units"
+        if space.norm == "linf":
+            return f"± {each} in raw units"
+        return f"L2 norm {each} in raw units{', if one channel moves alone' if len(space.unit) > 1 else ''}"
 
     def figures(self, x: Tensor, adv: Tensor, caption: tuple[str, str]) -> str:
         from mmadv_series.figures import example
