@@ -12,6 +12,7 @@ from mmadv import assets, report
 from mmadv.audit import Audit
 from mmadv.host import default_host
 from mmadv.report import records
+from mmadv.report.parts import fragment
 from mmadv.spec import parse
 
 EVIL = "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'>"
@@ -271,6 +272,20 @@ def test_a_curve_of_many_steps_is_read_off_too(opened, made):
     radius = float(eps.removeprefix("ε = "))
     left = sum(row.outcome in ("robust", "fooled") and not (row.distance and row.distance <= radius) for row in rows)
     assert told.endswith(f"({left} of {len(rows)})")
+
+
+def test_what_plugins_draw_does_not_stop_the_page(browser, made, tmp_path):
+    drawn = fragment('<svg class="chart"><g class="at"></g></svg><p id="all-records">x</p><p id="record-tools">y</p>')
+    html, mark = made[2].read_text(), '<section aria-labelledby="summary">'
+    assert html.count(mark) == 1
+    (tmp_path / "page.html").write_text(html.replace(mark, f"{mark}{drawn}"))
+    page, complaints = browser.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.locator("div#record-tools").is_visible()
+    assert len(page.locator("table#all-records tbody tr").all()) == 100
+    page.close()
+    assert complaints == []
 
 
 def test_all_is_there_without_script(opened, made):

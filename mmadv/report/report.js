@@ -6,7 +6,7 @@ const STEP = 100; // rows shown at a time
 
 /** Curves: the figures at the ε nearest to the pointer, or step by step with the arrow keys. */
 for (const chart of document.querySelectorAll("svg.chart")) {
-  const columns = [...chart.querySelectorAll(".at")];
+  const columns = [...chart.querySelectorAll(".at:has(title):has(.guide)")]; // a plugin's own drawing may have neither
   if (!columns.length) continue;
   const texts = columns.map((column) => column.querySelector("title").textContent);
   for (const column of columns) column.querySelector("title").remove(); // the browser would show it over ours
@@ -60,16 +60,17 @@ for (const chart of document.querySelectorAll("svg.chart")) {
 }
 
 /** Records: sorted by any column, filtered by words and by what a column says, a hundred at a time. */
-const records = document.getElementById("all-records");
+const section = document.querySelector("main > section[aria-labelledby=records]"); // ids alone may be a plugin's too
+const records = section?.querySelector("#all-records");
 if (records) {
   const body = records.tBodies[0];
   const rows = [...body.rows];
   const words = rows.map((row) => row.textContent.toLowerCase());
-  const tools = document.getElementById("record-tools");
+  const tools = section.querySelector("#record-tools");
   const search = tools.querySelector("input");
   const choices = [...tools.querySelectorAll("select")];
-  const told = document.getElementById("record-count");
-  const more = document.getElementById("record-more");
+  const told = section.querySelector("#record-count");
+  const more = section.querySelector("#record-more");
   let order = rows.map((_, number) => number);
   let limit = STEP;
 
