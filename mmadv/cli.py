@@ -413,7 +413,15 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
     console = Console()
     with _progress(console) as progress:
         summary = made.run(progress, workers=workers)
-    table = Table(Column("campaign", overflow="fold"), "clean", "eps", "robust, at most", "stored", "verdict", title=summary["title"])
+    table = Table(
+        Column("campaign", overflow="fold"),
+        "clean",
+        "eps",
+        "robust, at most",
+        "stored",
+        "verdict",
+        title=summary["title"],
+    )
     for campaign in summary["campaigns"]:
         clean = campaign["clean"]
         rows = campaign["worst"] or [{"eps": None, "robust": None, "stored": None}]
