@@ -95,7 +95,10 @@ def spectrum(samples: Tensor) -> Tensor:
     """
     count = samples.shape[-1]
     padded = torch.nn.functional.pad(samples, (0, WINDOW + HOP * (_frames(count) - 1) - count))
-    return torch.fft.rfft(padded.unfold(-1, WINDOW, HOP) * _window(samples)).mT
+    framed = padded.unfold(-1, WINDOW, HOP) * _window(samples)
+    if not len(framed):  # some FFT libraries refuse a batch of nothing
+        return framed[..., :BINS].mT + 0j
+    return torch.fft.rfft(framed).mT
 
 
 def power(samples: Tensor, peak: Tensor) -> Tensor:
@@ -126,7 +129,7 @@ def threshold(waves: Waves) -> Threshold:
     hz = torch.arange(BINS, device=peak.device, dtype=peak.dtype) * (waves.rate / WINDOW)
     found = torch.full_like(spectra, float("inf"), memory_format=torch.contiguous_format)
     z, quiet = bark(hz), torch.exp(NEPER * hearing_threshold(hz))
-    for part in torch.arange(len(rows), device=peak.device).split(FRAMES):
+    for part in torch.arange(len(rows), device=peak.device).split(FRAMES) if len(rows) else ():
         levels = spectra[rows[part], frames[part]] * (FULL / peak[rows[part]]).unsqueeze(1)
         masked = _masked(*maskers(levels, z, quiet), z)
         found[rows[part], frames[part]] = masked.add_(quiet).clamp_max_(FULL)

@@ -107,7 +107,7 @@ class Played(nn.Module):
         def drawn(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(count, 1, dtype=samples.dtype, device=samples.device)
 
-        if self.impulses is not None:
+        if self.impulses is not None and count:  # some FFT libraries refuse a batch of nothing
             impulses = self.get_buffer("impulses")
             size = scipy.fft.next_fast_len(samples.shape[1] + impulses.shape[1] - 1, real=True)
             drawn_rooms = impulses[torch.randint(len(impulses), (count,), device=impulses.device)].to(samples)
