@@ -439,7 +439,10 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
     if weak := summary["weakest"]:
         kept = f"{weak['kept']['hits']} of {weak['kept']['total']} right answers kept"
         scale = f" ({weak['scale']})" if weak["scale"] else ""
-        console.print(Text(f"weakest link: {weak['name']}, {kept} at eps {weak['eps']:.4g}{scale}"), soft_wrap=True)
+        judged = "" if weak["trust"] == "reliable" else f", {weak['trust']}"
+        console.print(
+            Text(f"weakest link: {weak['name']}{judged}, {kept} at eps {weak['eps']:.4g}{scale}"), soft_wrap=True
+        )
     for campaign in summary["campaigns"]:
         if left := campaign["skipped"]:
             lines = [

@@ -39,34 +39,35 @@ def weakest(campaigns: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The campaign whose target lost most at the smallest budget above 0 that it was tested at; None where none can be judged.
 
     Budgets of different modalities have no common unit, so that a larger one never counts. Campaigns are ranked by the upper end
-    of the 95 % interval of the share of right answers that the target kept: few examples prove little. Those whose verdict is
-    `invalid` are left out.
+    of the 95 % interval of the share of right answers that the target kept: few examples prove little. Only answers that an
+    adversarial was found for count as lost, which no alarm takes back: what an `invalid` campaign kept may be too much, never too little.
 
     Args:
         campaigns: their summaries.
 
     Returns:
-        The campaign's name, that ε, its place on a scale that people know, and the answers kept of the right ones.
+        The campaign's name and verdict, that ε, its place on a scale that people know, and the answers kept of the right ones.
 
     Example:
-        >>> curve = [{"eps": 0.1, "robust": {"hits": 2}}, {"eps": 0.2, "robust": {"hits": 0}}]
+        >>> curve = [{"eps": 0.1, "fooled": 7}, {"eps": 0.2, "fooled": 9}]
         >>> one = {"name": "a", "trust": "reliable", "clean": {"hits": 9}, "worst": curve, "scale": ["10 %", "20 %"]}
-        >>> weakest([one])["eps"], weakest([one])["kept"]["hits"], weakest([{**one, "trust": "invalid"}])
-        (0.1, 2, None)
+        >>> weakest([one])["eps"], weakest([one])["kept"]["hits"]
+        (0.1, 2)
     """
     found = []
     for campaign in campaigns:
         right = campaign["clean"]["hits"]
         radii = {level: float(point["eps"]) for level, point in enumerate(campaign["worst"]) if point["eps"] > 0}
-        if campaign["trust"] != alarms.Trust.INVALID and radii and right:
+        if radii and right:
             level = min(radii, key=radii.__getitem__)
-            kept = Rate(min(campaign["worst"][level]["robust"]["hits"], right), right)
+            kept = Rate(right - min(campaign["worst"][level]["fooled"], right), right)
             found.append((kept.interval[1], kept, campaign, level))
     if not found:
         return None
     _, kept, campaign, level = min(found, key=lambda one: one[0])
     return {
         "name": campaign["name"],
+        "trust": campaign["trust"],
         "eps": campaign["worst"][level]["eps"],
         "scale": campaign["scale"][level],
         "kept": _rate(kept),
@@ -122,11 +123,12 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
         everything.append(counts)
     worst_curve = []
     for eps in levels:
+        found, kept = (list(_worst(told, stage, eps, stored).values()) for stored in (False, True))
         robust, stored = (
-            rates([one.status for one in found], [one.hit for one in found])[1]
-            for found in (_worst(told, stage, eps, stored).values() for stored in (False, True))
+            rates([one.status for one in those], [one.hit for one in those])[1] for those in (found, kept)
         )
-        worst_curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored)})
+        fooled = sum(one.hit and one.status != Status.ALREADY_WRONG for one in found)
+        worst_curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored), "fooled": fooled})
     further = (*(_masked(attacks) if stage.kind.continuous else ()), *alarms.of_planted(everything))
     raised = [alarms.Trust(alarm["trust"]) for one in attacks for alarm in one["alarms"]] + [
         alarm.trust for alarm in further

@@ -423,23 +423,25 @@ def test_rows_of_figures_get_what_the_modality_asked_for(made, monkeypatch):
 
 
 def test_the_weakest_link_is_proven_by_enough_examples():
-    """Half of 4 right answers lost says less than 40 % of 100 lost; what is invalid, or was never right, is not named."""
+    """Half of 4 right answers lost says less than 40 % of 100 lost; what is lost is lost, whatever the verdict."""
 
     def campaign(name, right, kept, trust="reliable", eps=(0.1, 0.2)):
-        curve = [{"eps": radius, "robust": {"hits": hits}} for radius, hits in zip(eps, (kept, 0), strict=True)]
+        curve = [{"eps": radius, "fooled": right - hits} for radius, hits in zip(eps, (kept, 0), strict=True)]
         return {"name": name, "trust": trust, "clean": {"hits": right}, "worst": curve, "scale": ["little", "much"]}
 
     few, many, strong = campaign("few", 4, 2), campaign("many", 100, 60), campaign("strong", 100, 95)
     found = weakest([few, strong, many])
     assert (found["name"], found["eps"], found["scale"]) == ("many", 0.1, "little")
     assert (found["kept"]["hits"], found["kept"]["total"]) == (60, 100)
-    assert weakest([strong, campaign("broken", 100, 0, "invalid"), campaign("wrong", 0, 0)])["name"] == "strong"
+    masked = weakest([strong, campaign("masked", 100, 20, "invalid"), campaign("wrong", 0, 0)])
+    assert (masked["name"], masked["trust"]) == ("masked", "invalid")
+    assert weakest([strong, campaign("broken", 100, 100, "invalid"), campaign("wrong", 0, 0)])["name"] == "strong"
     assert weakest([strong, campaign("suspect", 100, 10, "suspect")])["name"] == "suspect"
     backwards = campaign("backwards", 100, 50, eps=(0.2, 0.1))
     assert weakest([backwards])["kept"]["hits"] == 0
     assert weakest([{**strong, "worst": []}]) is None
     assert weakest([campaign("from nothing", 100, 100, eps=(0.0, 0.1)), strong])["name"] == "from nothing"
-    nothing = {**strong, "worst": [{"eps": 0.0, "robust": {"hits": 95}}], "scale": ["none"]}
+    nothing = {**strong, "worst": [{"eps": 0.0, "fooled": 5}], "scale": ["none"]}
     assert weakest([nothing]) is None
 
 
