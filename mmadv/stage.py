@@ -176,6 +176,14 @@ class Stage:
         with located(self.spec, "campaigns", self.number, "threat"):
             space.around(rows.detached(first, self.target.device))
             space.measures(first, first)
+        size = self.spec.shard_size
+        with located(self.spec, "campaigns", self.number, "plant"):
+            if size < min(self.campaign.plant, self.length):
+                raise ParameterError(
+                    f"adversarials are planted in the first shard, which has {size} examples",
+                    where="plant",
+                    fix=f"plant at most {size}, or make shard_size larger",
+                )
 
     @property
     def shards(self) -> int:

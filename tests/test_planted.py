@@ -264,6 +264,19 @@ def test_an_audit_goes_on_where_nothing_can_be_planted_and_says_so(stage, tmp_pa
         Audit(parse(SPEC.replace("eps: [0.02, 0.1]", "eps: [0.0]")), tmp_path / "other", default_host())
 
 
+def test_an_audit_plants_no_more_than_its_first_shard_holds(stage, tmp_path, monkeypatch):
+    victim, x, y = stage
+    module = types.ModuleType("planted_victims")
+    module.sound = module.rounded = lambda: victim
+    module.inputs = lambda: MemorySource("inputs", x, y)
+    monkeypatch.setitem(sys.modules, "planted_victims", module)
+    with pytest.raises(SpecError, match="the first shard, which has 4 examples") as caught:
+        Audit(parse(SPEC.replace("shard_size: 8", "shard_size: 4")), tmp_path / "run", default_host()).run()
+    assert "plant" in caught.value.where
+    assert not (tmp_path / "run").exists()
+    assert "plant at most 4" in caught.value.fix
+
+
 def test_what_cannot_be_planted_is_refused_with_the_fix(stage):
     victim, x, y = stage
     for words, match in (

@@ -180,9 +180,8 @@ def _facts(campaign: Mapping[str, Any], norm: str) -> list[tuple[str, str]]:
         facts.append(("Chance", f"answers are means over {threat['eot']} passes"))
     if found := [one for one in campaign["attacks"] if one["planted"]["total"]]:
         told = [f"{one['label']} {one['planted']['found']} of {one['planted']['total']}" for one in found]
-        facts.append(
-            ("Planted", f"of adversarials that are known to be there, within the largest ε, found: {', '.join(told)}")
-        )
+        there = f"of adversarials that are known to be there, within the largest ε, found: {', '.join(told)}"
+        facts.append(("Planted", f"{there}; a miss tells against the attack, and a find proves nothing"))
     if campaign["cascade"]:
         facts.append(("Cascade", "each attack ran only on what the ones before it left standing"))
     return facts

@@ -22,7 +22,7 @@ from mmadv.stage import Stage, Unit
 
 EXAMPLES = 6
 """Shown of a campaign, at most."""
-BYTES = 9_000_000
+BYTES = 8_000_000
 """Of figures in a report, shared by its campaigns."""
 
 VOID = frozenset(

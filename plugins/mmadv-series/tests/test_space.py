@@ -1,5 +1,6 @@
 """Series, their ball in units of each channel and their band, against float64 and scipy."""
 
+import math
 import re
 
 import numpy as np
@@ -13,7 +14,7 @@ from mmadv import Noise
 from mmadv.errors import InputError, ParameterError
 from mmadv_series.constraints import Band
 from mmadv_series.modality import Series
-from mmadv_series.space import SeriesSpace, checked, units
+from mmadv_series.space import SeriesSpace, checked, roughness, units
 
 
 @settings(deadline=None, max_examples=60)
@@ -119,6 +120,7 @@ def test_inputs_that_are_no_series_are_refused_with_the_fix():
     with pytest.raises(InputError, match="1 of 4 series hold NaN") as caught:
         SeriesSpace("linf", 0.1).around(holed)
     assert caught.value.where == "row 2"
+    assert Series().space(unit="12").unit == (12.0,)  # one number, as a command line gives it
     with pytest.raises(ParameterError, match="unit has 2 numbers, and the series 3 channels"):
         SeriesSpace("linf", 0.1, unit=(1.0, 2.0)).around(torch.zeros(1, 3, 5))
 
@@ -137,3 +139,12 @@ def test_units_are_standard_deviations_and_a_channel_that_never_changes_has_none
         units(x)
     with pytest.raises(InputError, match="2 of 2 channels never change"):
         units(torch.zeros(0, 2, 5))
+
+
+def test_a_flat_series_has_no_roughness_of_its_own_to_compare_with():
+    x = torch.tensor([[[1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0]], [[0.0, 1.0, 0.0]]])
+    same, rougher, twice = roughness(
+        x, torch.tensor([[[1.0, 1.0, 1.0]], [[1.0, 2.0, 1.0]], [[0.0, 2.0, 0.0]]])
+    ).tolist()
+    assert (same, twice) == (1.0, 2.0)
+    assert math.isnan(rougher)

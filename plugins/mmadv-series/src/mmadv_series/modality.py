@@ -65,7 +65,8 @@ class Series:
             ParameterError: a unit that is neither a number nor a list of them.
         """
         try:
-            units = tuple(float(one) for one in unit) if isinstance(unit, Sequence) else (float(unit),)
+            several = [unit] if isinstance(unit, str) or not isinstance(unit, Sequence) else unit
+            units = tuple(float(one) for one in several)
         except (TypeError, ValueError) as error:
             raise ParameterError(
                 f"unit is {unit!r}", where="unit", fix="give a number, or a list of one for each channel"

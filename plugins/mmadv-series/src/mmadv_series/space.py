@@ -164,14 +164,15 @@ SLOW = Band(0.25)
 def roughness(x: Tensor, adv: Tensor) -> Tensor:
     """(B,) total variation of adversarial series over time as a multiple of the clean one's; 1 is as smooth as before.
 
+    NaN where the clean series is flat, and has no variation of its own to compare with.
+
     Example:
         >>> x = torch.tensor([[[0.0, 1.0, 2.0, 3.0]]])
         >>> roughness(x, torch.tensor([[[0.0, 2.0, 1.0, 3.0]]]))
         tensor([1.6667])
     """
     clean, other = (series.diff(dim=-1).abs().flatten(1).sum(1) for series in (x, adv))
-    # A flat series has no variation of its own to compare with.
-    return torch.where(other == clean, 1.0, other / clean)
+    return torch.where(other == clean, 1.0, torch.where(clean > 0, other / clean, float("nan")))
 
 
 def units(x: Tensor) -> list[float]:
