@@ -1,0 +1,88 @@
+"""What an audit distrusts: attacks that see less and find more than gradient attacks of many steps."""
+
+import math
+import sys
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from mmadv import MemorySource
+from mmadv.audit import Audit
+from mmadv.host import default_host
+from mmadv.spec import parse
+
+SPEC = """
+title: misled
+campaigns:
+  - name: one
+    modality: image
+    target: {factory: "misled_victims:victim"}
+    data: {factory: "misled_victims:inputs"}
+    threat: {norm: linf, eps: [0.02, 0.1]}
+    attacks: [image.fgsm, {name: image.pgd, steps: 40, lr: 0.04}, {name: image.square, queries: 100}]
+"""
+
+
+class Plain(nn.Module):
+    """Class 1 where the mean is more than .06 above .5."""
+
+    def forward(self, x):
+        lead = self.lead(x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-lead, lead], 1)
+
+    def lead(self, above):
+        return above - 0.06
+
+
+class Rippled(Plain):
+    """Ripples on the same slope, each with a peak that small steps can't leave."""
+
+    def lead(self, above):
+        return above - 0.06 + 0.02 * torch.sin(2 * math.pi * above / 0.02)
+
+
+class Rounded(Plain):
+    """The same slope in stairs, whose gradients are zero."""
+
+    def lead(self, above):
+        return (200 * (above - 0.06)).round() / 200
+
+
+@pytest.mark.parametrize(
+    ("victim", "codes"),
+    [(Plain, set()), (Rippled, {"single_step_wins", "black_box_wins"}), (Rounded, {"black_box_wins"})],
+)
+def test_an_attack_that_sees_less_and_finds_more_is_reported(victim, codes, tmp_path, monkeypatch):
+    campaign = audited(victim, SPEC, tmp_path, monkeypatch)
+    fgsm, pgd, square = (one["curve"][1]["robust"]["hits"] for one in campaign["attacks"])
+    found = {alarm["code"]: alarm for alarm in campaign["alarms"]}
+    assert set(found) == codes
+    assert campaign["trust"] == ("suspect" if victim is Rippled else "reliable" if victim is Plain else "invalid")
+    for code, label, left in (("single_step_wins", "image.fgsm", fgsm), ("black_box_wins", "image.square", square)):
+        if code in codes:
+            assert f"{label}, which" in found[code]["message"]
+            assert (
+                f"leaves {left / 10:.1%} at eps 0.1 where gradient attacks of many steps leave {pgd / 10:.1%}"
+                in found[code]["message"]
+            )
+
+
+def test_in_a_cascade_only_what_comes_after_the_gradient_attacks_can_beat_them(tmp_path, monkeypatch):
+    """An attack on what others left standing was not tried on the rest."""
+    campaign = audited(Rippled, SPEC + "    cascade: true\n", tmp_path, monkeypatch)
+    assert campaign["worst"][1]["robust"]["hits"] == 0
+    assert campaign["alarms"] == []
+
+
+def audited(victim, spec, tmp_path, monkeypatch):
+    """The summary of the only campaign: ten pictures, all with a mean of .5."""
+    spread = 0.01 * torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (0.5 + spread - spread.mean((1, 2, 3), keepdim=True)).float()
+    module = types.ModuleType("misled_victims")
+    module.victim = lambda: victim().eval()
+    module.inputs = lambda: MemorySource("inputs", x, torch.zeros(10, dtype=torch.int64))
+    monkeypatch.setitem(sys.modules, "misled_victims", module)
+    (campaign,) = Audit(parse(spec), tmp_path / "run", default_host()).run()["campaigns"]
+    return campaign
