@@ -152,8 +152,13 @@ class Result:
     notes: dict[str, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{name} {count}" for name, count in Counter(one.value for one in self.status).items())
+        counts = ", ".join(f"{name} {count}" for name, count in self._counts().items())
         return f"Result({self.attack}: {counts or 'no examples'}; see summary())"
+
+    def _counts(self) -> dict[str, int]:
+        """Examples of each status that there is, in the order of `Status`, whichever comes first."""
+        found = Counter(self.status)
+        return {one.value: found[one] for one in Status if found[one]}
 
     def summary(self) -> Summary:
         """Clean and robust accuracy with intervals, cost and alarms."""
@@ -168,7 +173,7 @@ class Result:
             clean,
             robust,
             stored,
-            dict(Counter(one.value for one in self.status)),
+            self._counts(),
             mean(self.queries),
             mean(self.gradients),
             self.alarms,

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmadv import hookspecs, spec
+from mmadv import alarms, hookspecs, spec
+from mmadv.catalog import Catalog
 from mmadv.errors import AssetError, MmadvError
-from mmadv.host import HOOKS, KINDS
+from mmadv.host import HOOKS, KINDS, default_host
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL = ROOT / "plugins/README.md"
@@ -210,3 +211,26 @@ def test_every_command_stands_in_the_readme():
     names = {(one.name or one.callback.__name__.replace("_", "-")) for one in app.registered_commands}
     listed = set(re.findall(r"^\| `mmadv ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert names <= listed
+
+
+def test_every_attack_stands_in_the_readme_with_its_paper():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = {line.split("`")[1]: line for line in text.splitlines() if re.match(r"\| `[a-z]+\.[a-z_]+` \|", line)}
+    known = Catalog(default_host()).attacks()
+    ours = {
+        name: one for name, one in known.items() if not name.startswith("foolbox.")
+    }  # these have a table of their own
+    assert listed.keys() == ours.keys()
+    for name, one in ours.items():
+        assert one.paper.split("/")[-1].removeprefix("arXiv ") in listed[name], name
+
+
+def test_every_sign_of_trouble_stands_in_the_readme():
+    raised = {sign[0] for sign in alarms._SIGNS}
+    for name in ("alarms.py", "summary.py"):
+        source = (ROOT / "mmadv" / name).read_text(encoding="utf-8")
+        for codes in re.findall(r'Alarm\(\s*"([a-z_]+)"(?: if \w+ else "([a-z_]+)")?', source):
+            raised |= set(filter(None, codes))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `([a-z]+_[a-z_]+|randomised)` \|", text, re.MULTILINE))
+    assert listed == raised

@@ -160,10 +160,12 @@ def test_workers_give_the_records_of_one(host, tmp_path, cascade):
     )
     told = []
     alone = Audit(parse(plain), tmp_path / "alone", host).run()
-    shared = Audit(parse(plain), tmp_path / "shared", host).run(lambda *state: told.append(state[:2]), workers=2)
+    shared = Audit(parse(plain), tmp_path / "shared", host).run(lambda *state: told.append(state), workers=2)
     assert shared["digest"] == alone["digest"]
+    ready = len(shared["campaigns"])
+    assert told[:ready] == [(0, 0, f"set-up: {one['name']}") for one in shared["campaigns"]]
     total = told[-1][1]
-    assert [done for done, _ in told] == [*range(total + 1), total], "each unit is told of once, and the summary"
+    assert [state[0] for state in told[ready:]] == [*range(total + 1), total], "each unit once, and the summary"
     assert records(tmp_path / "shared", host) == records(tmp_path / "alone", host)
 
 
