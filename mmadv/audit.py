@@ -29,6 +29,7 @@ from mmadv.summary import digest_of, finite, summarise
 from mmadv.threat import Problem
 
 Progress = Callable[[int, int, str], None]
+"""Called with what is done, of how many, and what comes next; of 0 as long as campaigns are being set up."""
 """Called with (units done, units in all, what comes next)."""
 
 SCHEMA = pa.schema(
@@ -113,16 +114,21 @@ class Audit:
         """Go on with the campaigns of these names only."""
         self.stages = [stage for stage in self.stages if stage.campaign.name in names]
 
-    def facts(self) -> dict[str, object]:
+    def facts(self, progress: Progress | None = None) -> dict[str, object]:
         """Fingerprints of all that decides the results, and the versions at hand.
 
         Optional campaigns whose assets can't be had here are left out from here on, and said to be.
+
+        Args:
+            progress: told which campaign is being set up: models may have to be trained, and data to be fetched.
 
         Raises:
             AssetError: no campaign is left, or one is missing that is not optional.
         """
         self.missing = {}
         for stage in self.stages:
+            if progress is not None:
+                progress(0, 0, f"set-up: {stage.campaign.name}")
             try:
                 stage.prepare()
             except AssetError as error:
@@ -169,7 +175,7 @@ class Audit:
         """
         if workers < 1:
             raise ParameterError(f"there are {workers} workers", where="workers", fix="give at least 1")
-        facts = self.facts()  # what can't be resolved leaves no folder behind
+        facts = self.facts(progress)  # what can't be resolved leaves no folder behind
         with self.folder.locked():
             self.folder.begin(self.spec, facts)
             units = self.units()

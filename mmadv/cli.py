@@ -538,7 +538,7 @@ def _progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
 
     def tell(done: int, total: int, what: str) -> None:
         nonlocal last
-        line = f"{done}/{total} {what}{left(done, total)}"
+        line = f"{done}/{total} {what}{left(done, total)}" if total else what
         if console.is_terminal:
             status.update(line)
         elif what != last:

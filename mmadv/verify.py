@@ -33,7 +33,7 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
     Yields:
         One line for each thing that is not as recorded, naming the record.
     """
-    before, now = audit.folder.manifest(), audit.facts()
+    before, now = audit.folder.manifest(), audit.facts(progress)
     for fact in ("targets", "data", "spaces"):
         for name, value in now[fact].items():  # type: ignore[attr-defined]
             if before.get(fact, {}).get(name) != value:
