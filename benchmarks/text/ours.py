@@ -8,6 +8,7 @@ target, which batches by tokens.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,17 +33,13 @@ class Shared:
     name = "table"
 
     def __init__(self, table: Table) -> None:
-        self.table, self._stopped = table, lattice.stop_words()
-        self._known: dict[str, list[Candidate]] = {}
+        stopped = lattice.stop_words()
+        self._of = functools.cache(
+            lambda word: [Candidate(one, "table") for one in (() if word in stopped else table.get(word, ()))]
+        )
 
     def __call__(self, texts: Sequence[Words]) -> list[list[list[Candidate]]]:
-        return [[self._of(word) for word in words.words] for words in texts]
-
-    def _of(self, word: str) -> list[Candidate]:
-        if word not in self._known:
-            options = () if word in self._stopped else self.table.get(word, ())
-            self._known[word] = [Candidate(one, "table") for one in options]
-        return self._known[word]
+        return [list(map(self._of, words.words)) for words in texts]
 
     def fingerprint(self) -> str:
         return "the benchmark's table"

@@ -20,7 +20,7 @@ from mmadv_text.kit import TextKit
 from mmadv_text.modality import TextModality, described
 from mmadv_text.space import TextSpace
 from mmadv_text.target import Vocabulary
-from mmadv_text.texts import DELETED, UNKNOWN, Lattice, Texts
+from mmadv_text.texts import DELETED, UNKNOWN, Lattice, Moved, Texts
 from mmadv_text.words import Words
 
 EVERY = Editable(stop_words=True, digits=True, entities=True, quoted=True)
@@ -114,6 +114,42 @@ def test_articles_follow_the_sound_and_letters_stay(text, changed):
     table = Table({word: [other] for word, other in {**own, "EXCELLENT": "FINE", "STRANGE": "STRONG"}.items()})
     region = TextSpace(table, editable=EVERY).around(Texts.of([text]))
     assert Texts(torch.ones_like(region.x.choice), region.x.number, region.x.book)[0] == changed
+
+
+def test_candidates_that_share_a_base_are_written_as_if_each_stood_alone():
+    words = Words.of("An honest  film: a fine, a odd\none of an  hour")
+    options = [
+        ("big", "own"),
+        ("apt", "true"),
+        ("movie", "art"),
+        ("the",),
+        ("good", "able"),
+        ("one", "an"),
+        ("eerie",),
+        ("day",),
+    ]
+    slots = (0, 1, 2, 3, 4, 5, 6, 10)  # articles among them, and words right after one
+    for articles in (True, False):
+        book = (
+            Lattice(
+                words, slots, tuple(tuple(Candidate(one, "table") for one in own) for own in options), None, articles
+            ),
+            Lattice(words, slots[:2], tuple(tuple(Candidate(one, "table") for one in own) for own in options[:2])),
+        )
+        draw = random.Random(0)
+        bases = [[draw.choice([0, 0, 1, len(own), DELETED]) for own in options] for _ in range(60)]
+        rows = [
+            (base, slot, option) for base in range(60) for slot, own in enumerate(options)
+            for option in (UNKNOWN, DELETED, *range(len(own) + 1))
+        ]  # fmt: skip
+        base, slot, option = torch.tensor(rows).unbind(1)
+        moved = Moved(base[:, None], slot, option, torch.zeros_like(base), torch.tensor(bases), book)
+        candidates = moved.expanded()
+        assert candidates.moved is moved
+        alone = Texts(candidates.choice, candidates.number, book)
+        assert candidates.texts("?") == alone.texts("?")
+        part = candidates[5:9]
+        assert part.texts("?") == alone.texts("?")[5:9], "a part is not written as the whole"
 
 
 def test_probes():

@@ -66,9 +66,7 @@ class Lattice:
 
     @cached_property
     def _articles(self) -> dict[int, str]:
-        """The a or an before the word of a slot, where there is one to repair."""
-        if not self.articles:
-            return {}
+        """The a or an before the word of a slot."""
         from mmadv_text.language import is_article
 
         words = self.words
@@ -77,6 +75,10 @@ class Lattice:
             for number, slot in enumerate(self.slots)
             if slot and is_article(words, slot - 1)
         }
+
+    def _repairs(self, slot: int) -> bool:
+        """Whether what a slot takes decides on the word before it."""
+        return self.articles and slot in self._articles
 
     def text(self, choice: dict[int, int], unknown: str = "[UNK]") -> str:
         """The text with the chosen options.
@@ -89,7 +91,7 @@ class Lattice:
 
     def single(self, slot: int, option: int, unknown: str) -> str:
         """`text` of one change, as most candidates are: the shortest way to write them."""
-        if option > 0 and slot in self._articles:
+        if option > 0 and self._repairs(slot):
             return self.rendered(((slot, option),), unknown)
         start, end = self.words.spans[self.slots[slot]]
         text = self.words.text
@@ -102,14 +104,35 @@ class Lattice:
 
     def rendered(self, choice: Iterable[tuple[int, int]], unknown: str) -> str:
         """`text` of (slot, option) pairs, the slots ascending."""
-        text, spans, slots, at, last = self.words.text, self.words.spans, self.slots, 0, -1
+        return self._stretch(choice, unknown, 0, len(self.words.text), -1)
+
+    def around(self, choice: Sequence[tuple[int, int]], slot: int, unknown: str) -> tuple[str, str] | None:
+        """What stands before and after a slot's word, whichever option it takes; None where the option decides on an article.
+
+        Args:
+            choice: (slot, option) pairs of the other slots, ascending.
+            slot: that is left open.
+            unknown: the victim's word for unknown ones.
+        """
+        if self._repairs(slot):
+            return None
+        word, text = self.slots[slot], self.words.text
+        start, end = self.words.spans[word]
+        if not choice:
+            return text[:start], text[end:]
+        before = self._stretch([pair for pair in choice if pair[0] < slot], unknown, 0, start, -1)
+        return before, self._stretch([pair for pair in choice if pair[0] > slot], unknown, end, len(text), word)
+
+    def _stretch(self, choice: Iterable[tuple[int, int]], unknown: str, at: int, stop: int, last: int) -> str:
+        """The text from `at` to `stop` with options in it, after the word `last` was replaced."""
+        text, spans, slots = self.words.text, self.words.spans, self.slots
         found = []
         for slot, option in choice:
             before, last = last, slots[slot]
             start, end = spans[last]
             if option > 0:
                 word = self.options[slot][option - 1].text
-                if slot in self._articles and before != last - 1:
+                if self._repairs(slot) and before != last - 1:
                     own, after = spans[last - 1]
                     found += [text[at:own], self._article(slot, word)]
                     at = after
@@ -120,7 +143,7 @@ class Lattice:
                 word = unknown
             found += [text[at:start], word]
             at = end
-        found.append(text[at:])
+        found.append(text[at:stop])
         return "".join(found)
 
     def _article(self, slot: int, word: str) -> str:
@@ -138,7 +161,7 @@ class Lattice:
         forms = {
             self.slots[slot] - 1: self._article(slot, self.options[slot][option - 1].text)
             for slot, option in choice.items()
-            if option > 0 and slot in self._articles and self.slots[slot] - 1 not in taken
+            if option > 0 and self._repairs(slot) and self.slots[slot] - 1 not in taken
         }
         return {word: form for word, form in forms.items() if form != words[word]}
 
@@ -190,6 +213,8 @@ class Texts:
     choice: Tensor
     number: Tensor
     book: tuple[Lattice, ...] = shared()
+    moved: Moved | None = shared(init=False, default=None)  # noqa: RUF009 (it is a field)
+    """What these very rows were expanded from, which knows a quicker way to write them; parts of them don't have it."""
 
     @classmethod
     def of(cls, texts: Sequence[Text]) -> Texts:
@@ -253,6 +278,8 @@ class Texts:
 
     def texts(self, unknown: str = "[UNK]") -> list[str]:
         """The attacked text of every row, (A, …) flattened."""
+        if self.moved is not None:
+            return self.moved.texts(unknown)
         numbers = self.number.reshape(-1).tolist()
         choice = self.choice.reshape(len(numbers), self.choice.shape[-1])
         row, slot = choice.nonzero().unbind(1)
@@ -302,4 +329,32 @@ class Moved:
         """The candidates themselves."""
         choice = self.bases[self.origin.squeeze(-1)]
         choice = choice.scatter(-1, self.slot.unsqueeze(-1), self.option.unsqueeze(-1))
-        return Texts(choice, self.number, self.book)
+        texts = Texts(choice, self.number, self.book)
+        texts.moved = self
+        return texts
+
+    def texts(self, unknown: str = "[UNK]") -> list[str]:
+        """The attacked text of every candidate, (A, K) flattened.
+
+        Neighbours mostly differ in the option alone, so that what stands around its word is written once for all of them.
+        """
+        chosen: dict[int, list[tuple[int, int]]] = {}
+        base, slots = self.bases.nonzero().unbind(1)
+        for number, *pair in zip(base.tolist(), slots.tolist(), self.bases[base, slots].tolist(), strict=True):
+            chosen.setdefault(number, []).append((pair[0], pair[1]))
+        found, before, around = [], (-1, -1), None
+        columns = (self.number, self.origin, self.slot, self.option)
+        for number, origin, slot, option in zip(*(one.reshape(-1).tolist() for one in columns), strict=True):
+            lattice = self.book[number]
+            if before != (origin, slot):
+                before = origin, slot
+                others = [pair for pair in chosen.get(origin, ()) if pair[0] != slot]
+                around = lattice.around(others, slot, unknown)
+            if around is not None and (option > 0 or option == UNKNOWN):
+                word = unknown if option == UNKNOWN else lattice.options[slot][option - 1].text
+                found.append(f"{around[0]}{word}{around[1]}")
+            elif option and not others:
+                found.append(lattice.single(slot, option, unknown))
+            else:
+                found.append(lattice.rendered(sorted([*others, (slot, option)]) if option else others, unknown))
+        return found
