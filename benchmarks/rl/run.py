@@ -21,7 +21,8 @@ UNIT = (0.732, 1.063, 0.122, 0.439)
 STEPS = 5
 LEVELS = (0.1, 0.2, 0.3, 0.4)
 ATTACKS = (
-    "rl.random", "rl.fgsm", "rl.pgd", "rl.mad", "rl.critic", "rl.robust_sarsa", "rl.director", "rl.learned",
+    "rl.random", "rl.fgsm", "rl.pgd", "rl.mad", "rl.waves", "rl.critic", "rl.robust_sarsa", "rl.director",
+    "rl.learned",
 )  # fmt: skip
 TASKS: dict[str, dict[str, Any]] = {
     "InvertedPendulum-v5": {
@@ -41,7 +42,9 @@ TASKS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Radii are Linf, in the unit of the victim's own normaliser, as in SA-PPO."""
-CONTINUOUS = ("rl.random", "rl.fgsm", "rl.pgd", "rl.mad", "rl.critic", "rl.robust_sarsa", "rl.learned", "rl.suite")
+CONTINUOUS = (
+    "rl.random", "rl.fgsm", "rl.pgd", "rl.mad", "rl.waves", "rl.critic", "rl.robust_sarsa", "rl.learned", "rl.suite",
+)  # fmt: skip
 NEVER_LOST = -1e9
 """Below any return: an episode that counts as lost from the start would not be attacked."""
 

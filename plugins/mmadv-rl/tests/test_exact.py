@@ -39,7 +39,7 @@ def test_the_best_attack_comes_near_the_worst_case_and_never_below(name, eps):
     x, y = game.episodes(len(STATES))
     worst = process.worst(policy, eps)
     best = torch.full_like(worst, float("inf"))
-    for attack in ("rl.random", "rl.pgd", "rl.mad", "rl.robust_sarsa", "rl.director"):
+    for attack in ("rl.random", "rl.pgd", "rl.mad", "rl.waves", "rl.robust_sarsa", "rl.director"):
         found = -1e9 - mmadv.attack(policy, x, y, attack, eps=eps).score
         assert bool((found >= worst - 1e-4).all()), attack
         best = torch.minimum(best, found)

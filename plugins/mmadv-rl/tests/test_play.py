@@ -60,7 +60,7 @@ def test_clean_episodes_are_those_of_a_plain_loop(game):
         assert int(played.episodes.length[row]) == total
 
 
-@pytest.mark.parametrize("attack", ["rl.random", "rl.fgsm", "rl.pgd", "rl.mad", "rl.timed"])
+@pytest.mark.parametrize("attack", ["rl.random", "rl.fgsm", "rl.pgd", "rl.mad", "rl.timed", "rl.waves"])
 def test_an_episode_is_the_same_alone_and_among_others(game, attack):
     x, y = game.episodes(4)
     ids = torch.arange(4) + 3
@@ -106,7 +106,7 @@ def test_the_suite_is_never_weaker_than_any_of_its_members():
         type(member).__name__: mmadv.attack(policy, x, y, member, modality="rl", **words)
         for member in Suite(training=2048).members(policy, game)
     }
-    assert {"Random", "FGSM", "PGD", "MAD", "Critic", "RobustSarsa", "Director", "Learned"} <= set(alone)
+    assert {"Random", "FGSM", "PGD", "MAD", "Waves", "Critic", "RobustSarsa", "Director", "Learned"} <= set(alone)
     found = torch.stack([one.score for one in alone.values()])
     assert torch.equal(suite.score, found.amax(0))
     assert bool((found.amin(0) < found.amax(0)).any())  # they differ, so that the worst says something
@@ -115,7 +115,7 @@ def test_the_suite_is_never_weaker_than_any_of_its_members():
 
 def test_the_suite_leaves_out_what_is_not_wanted_and_refuses_what_means_nothing(game):
     names = {type(one).__name__ for one in Suite(training=0).members(PolicyTarget(balancing()), game)}
-    assert names == {"Random", "FGSM", "PGD", "MAD", "RobustSarsa", "Director"}
+    assert names == {"Random", "FGSM", "PGD", "MAD", "Waves", "RobustSarsa", "Director"}
     x, y = game.episodes(1)
     for attack, words in (
         ("rl.suite", {"training": -1}),

@@ -199,6 +199,7 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
     signals = Signals.none(torch.device("cpu"))
     chooses = getattr(attack, "chooses", None)
     facts_of = getattr(attack, "known", None)
+    leads = getattr(attack, "leads", None)
 
     def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
         may = space.turns.open(spent[playing], step)
@@ -213,11 +214,13 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
         at = playing[index]
         part, own = rows[index], answer[index]
         y = own.argmax(1) if game.actions is not None else torch.zeros(len(index), dtype=torch.int64)
-        one = Problem(
-            policy, threat, shaped(part, game, policy), y, problem.ids[at],
-            towards=facts_of(shaped(part, game, policy), own, game.actions is None) if facts_of is not None else None,
-            seed=seed_of(problem.seed, step),
-        )  # fmt: skip
+        given = shaped(part, game, policy)
+        towards = None
+        if leads is not None:
+            towards = leads(step, at)
+        elif facts_of is not None:
+            towards = facts_of(given, own, game.actions is None)
+        one = Problem(policy, threat, given, y, problem.ids[at], towards=towards, seed=seed_of(problem.seed, step))
         ledger = solve(one, attack, **options)
         spent[at] += 1
         queries[at] += ledger.queries

@@ -16,6 +16,7 @@ _ATTACKS = (
     ("fgsm", "FGSM", "one step away from the policy's own action", "arXiv 1702.02284"),
     ("pgd", "PGD", "iterated, away from the own action or towards a certain one", "arXiv 1702.02284"),
     ("mad", "MAD", "maximal action difference", "arXiv 2003.08938"),
+    ("waves", "Waves", "from one end of the actions to the other, at the beat of what is steered", ""),
     ("critic", "Critic", "observations that the critic holds worthless", "arXiv 1712.03632"),
     ("robust_sarsa", "RobustSarsa", "descent of a learned value of the policy's actions", "arXiv 2003.08938"),
     ("director", "Director", "descent of the value that actions have for the attacker", "arXiv 2106.05087"),

@@ -15,11 +15,12 @@ from mmadv_rl.attacks.mad import MAD
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.random import Random
 from mmadv_rl.attacks.robust_sarsa import RobustSarsa
+from mmadv_rl.attacks.waves import Waves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite(Attack):
-    """Noise, FGSM, PGD, MAD, the critic, Robust Sarsa, the director and the learned adversary, as far as there is what they need.
+    """Noise, FGSM, PGD, MAD, waves, the critic, Robust Sarsa, the director and the learned adversary, as far as they can be had.
 
     The critic and the values need a policy that has them or does not remember, the learned adversary Stable-Baselines3. Single
     observations are attacked by PGD alone: which action is worst shows only in an episode.
@@ -50,7 +51,7 @@ class Suite(Attack):
             ParameterError: a number that means nothing.
         """
         self._check()
-        found: list[Attack] = [Random(), FGSM(), PGD(), MAD()]
+        found: list[Attack] = [Random(), FGSM(), PGD(), MAD(), Waves()]
         if policy.has_critic:
             found.append(Critic())
         if not policy.memory:
