@@ -87,13 +87,18 @@ def pieces(candidates: int) -> Iterator[slice]:
         yield slice(start, min(start + PIECE, candidates))
 
 
-def ask(oracle: Oracle, moves: Moves) -> Tensor:
+def ask(oracle: Oracle, moves: Moves, novel: bool = False) -> Tensor:
     """(A, K) how the victim's loss stands after each move; −inf where it was not asked.
 
     A row that is fooled by one part of its moves is not asked about the next.
+
+    Args:
+        oracle: of the rows.
+        moves: of each row.
+        novel: none of them is asked about twice in all of the search.
     """
     found = [
-        told(oracle.evaluate(moves.texts(oracle, part), valid=moves.valid[:, part], loss=losses.log_odds))
+        told(oracle.evaluate(moves.texts(oracle, part), valid=moves.valid[:, part], loss=losses.log_odds, novel=novel))
         for part in pieces(moves.valid.shape[1])
     ]
     return torch.cat(found, 1) if found else torch.zeros(moves.valid.shape, device=moves.valid.device)
@@ -118,7 +123,11 @@ def probed(oracle: Oracle, instead: int) -> Tensor:
     zero = torch.zeros_like(region.x.choice).unsqueeze(1)
     moves = Moves(zero, torch.zeros_like(slot), slot, torch.full_like(slot, instead), open_)
     found = [
-        told(oracle.evaluate(moves.texts(oracle, part), valid=moves.valid[:, part], loss=losses.log_odds, probe=True))
+        told(
+            oracle.evaluate(
+                moves.texts(oracle, part), valid=moves.valid[:, part], loss=losses.log_odds, probe=True, novel=True
+            )
+        )
         for part in pieces(slots)
     ]
     return torch.cat(found, 1) if found else torch.zeros(open_.shape, device=open_.device)

@@ -213,12 +213,20 @@ class TextSpace:
                 where="candidates",
                 fix="give one list for each text",
             )
+        # A source often gives one list for all places of a word; lists are held, so that no two have one id.
+        known: dict[tuple[str, int], tuple[list[Candidate], tuple[Candidate, ...]]] = {}
         return [
-            self._lattice(one, options, open_)
+            self._lattice(one, options, open_, known)
             for one, options, open_ in zip(plain, offered, self.editable.of(texts), strict=True)
         ]
 
-    def _lattice(self, plain: Lattice, options: list[list[Candidate]], editable: Sequence[bool]) -> Lattice:
+    def _lattice(
+        self,
+        plain: Lattice,
+        options: list[list[Candidate]],
+        editable: Sequence[bool],
+        known: dict[tuple[str, int], tuple[list[Candidate], tuple[Candidate, ...]]],
+    ) -> Lattice:
         if len(options) != len(plain.words.spans):
             raise InputError(
                 f"{getattr(self.candidates, 'name', 'the source')} gave candidates for {len(options)} words of {len(plain.words.spans)}",
@@ -229,12 +237,15 @@ class TextSpace:
         for number, (word, own, open_) in enumerate(zip(plain.words.words, options, editable, strict=True)):
             if not open_ or not own:
                 continue
-            found = {one.text: one for one in own if one.text and one.text != word}
-            if not self.editable.stop_words:
-                found = {text: one for text, one in found.items() if self.editable.admits(text)}
-            if found:
+            key = word, id(own)
+            if key not in known:
+                found = {one.text: one for one in own if one.text and one.text != word}
+                if not self.editable.stop_words:
+                    found = {text: one for text, one in found.items() if self.editable.admits(text)}
+                known[key] = own, tuple(found.values())
+            if usable := known[key][1]:
                 slots.append(number)
-                kept.append(tuple(found.values()))
+                kept.append(usable)
         return Lattice(plain.words, tuple(slots), tuple(kept), plain.pair, self.articles)
 
     def relaxed(self) -> Self:

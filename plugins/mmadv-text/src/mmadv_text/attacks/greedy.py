@@ -84,7 +84,8 @@ class Greedy(Attack):
         moves = Moves.around(
             region, state.current.unsqueeze(1), (there & ~oracle.ledger.done.unsqueeze(1)).unsqueeze(1)
         )
-        loss = ask(oracle, moves)
+        # Each word has its turn once, so that none of its options was asked about before unless the ranking did.
+        loss = ask(oracle, moves, novel=self.ranking != "pwws")
         index, found = best(oracle, moves, loss, state.loss)
         return accepted(state, moves, loss, index, found, visited=state.visited + 1)
 
