@@ -49,6 +49,8 @@ def verdict(alarms: Iterable[Alarm]) -> Trust:
 
 
 PROBE_ROWS, PROBE_CALLS = 2, 3
+FALLEN, MISLED = 0.25, 0.5
+"""Shares of first steps along gradients that lower the loss from which on a victim is suspect, and a number invalid."""
 PLANTED_MISSED = 0.05
 """Share of planted adversarials that a sound attack may miss (arXiv 2206.13991 asks for all but a few)."""
 
@@ -87,6 +89,8 @@ class Counts:
     looks_like_probabilities: int = 0
     still_shrinking: int = 0
     nearest_found: int = 0
+    first_steps: int = 0
+    fallen: int = 0
     random: int = 0
     planted: int = 0
     planted_missed: int = 0
@@ -145,12 +149,27 @@ def of_counts(counts: Counts, *, eot: int) -> tuple[Alarm, ...]:
         share = getattr(counts, counted) / max(getattr(counts, total), 1)
         if share > suspect:
             alarms.append(Alarm(code, Trust.INVALID if share > invalid else Trust.SUSPECT, f"{share:.1%} {message}"))
+    if counts.first_steps and not counts.random:  # chance alone moves losses
+        share = _at_least(counts.fallen, counts.first_steps)
+        message = (
+            f"{counts.fallen} of the first {counts.first_steps} steps along gradients lowered the loss that they were to raise: "
+            "the gradients mislead; run a score-based attack beside this one"
+        )
+        if share > FALLEN:
+            alarms.append(Alarm("misleading_gradients", Trust.INVALID if share > MISLED else Trust.SUSPECT, message))
     if counts.random and eot == 1:
         message = (
             "the victim answers the same input differently each time, and was judged on one draw; use eot=20 or more"
         )
         alarms.append(Alarm("randomised", Trust.SUSPECT, message))
     return tuple(alarms)
+
+
+def _at_least(hits: int, total: int) -> float:
+    """The lower end of the 95 % Wilson interval of a share: few observations don't prove much."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(hits, total).proportion_ci(method="wilson").low)
 
 
 def of_planted(counts: Iterable[Counts]) -> tuple[Alarm, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -33,10 +33,12 @@ class Signals:
     opened: Tensor
     still_shrinking: Tensor
     nearest_found: Tensor
+    first_steps: Tensor
+    fallen: Tensor
 
     @classmethod
     def none(cls, device: torch.device) -> Signals:
-        return cls(*(torch.zeros((), dtype=torch.int64, device=device) for _ in range(7)))
+        return cls(*(torch.zeros((), dtype=torch.int64, device=device) for _ in fields(cls)))
 
 
 @dataclass

@@ -99,6 +99,8 @@ class Oracle:
         # Discrete candidates come up again and again; what was answered once isn't asked again.
         self._memo = Memo() if hasattr(self.region, "keys") and self.deterministic else None
         self._opened = False
+        self._climbed: Tensor | None = None  # (A,) or (A, K) the loss where the newest gradient was taken
+        self._started: Tensor | None = None  # that where an ascent began
         self._owned = False  # whether the ledger's adversarials are in memory of their own
         # Upper bounds on what any one row has spent: as long as they fit, no row needs to be asked.
         self._most_queries = self._most_gradients = 0
@@ -169,6 +171,16 @@ class Oracle:
         self.open()
         self.ledger.done |= mask
 
+    def ascended(self, step: int) -> None:
+        """Told by ascents at each of their steps: the first one should raise the loss, and for a sound victim nearly always does."""
+        if step == 0:
+            self._started = self._climbed
+        elif step == 1 and self._started is not None and self._climbed is not None:
+            change = self._climbed - self._started
+            moved = torch.isfinite(change) & (change != 0)  # where there is no gradient, another sign says so
+            self.signals.first_steps += moved.sum()
+            self.signals.fallen += (moved & (change < 0)).sum()
+
     def note(self, name: str, values: Tensor) -> None:
         """Keep what the attack itself says of each row, such as a wrapped library's own verdict, for records. It decides nothing.
 
@@ -198,6 +210,7 @@ class Oracle:
         self._owned = True
         self.region = rows.take(self.region, alive)
         self.y, self.towards, self.noise = rows.take((self.y, self.towards, self.noise), alive)
+        self._climbed, self._started = rows.take((self._climbed, self._started), alive)
         return self
 
     def close(self) -> Ledger:
@@ -419,6 +432,7 @@ class Oracle:
             # A gradient taken where the attack has arrived already says nothing of masking.
             asked = ~hit & (live if candidates is None else live.unsqueeze(1))
             grad = self._sound(grad, asked if valid is None else asked & valid)
+            self._climbed = loss
         if finite is not None:
             broken = ~finite if valid is None else ~finite & valid
             hit, score = hit & finite, score.masked_fill(~finite, float("-inf"))

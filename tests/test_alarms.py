@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+import mmadv
 from mmadv import MemorySource
+from mmadv.alarms import Counts, of_counts
 from mmadv.audit import Audit
 from mmadv.host import default_host
 from mmadv.spec import parse
@@ -74,6 +76,46 @@ def test_in_a_cascade_only_what_comes_after_the_gradient_attacks_can_beat_them(t
     campaign = audited(Rippled, SPEC + "    cascade: true\n", tmp_path, monkeypatch)
     assert campaign["worst"][1]["robust"]["hits"] == 0
     assert campaign["alarms"] == []
+
+
+class Backwards(Plain):
+    """Says of every gradient its opposite, and answers as if nothing were the matter."""
+
+    def forward(self, x):
+        return super().forward(2 * x.detach() - x)
+
+
+class Shaken(Plain):
+    """A fast ripple that is shallow, and yet most of what its gradients are of."""
+
+    def lead(self, above):
+        return above - 0.06 + 1e-4 * torch.sin(1e6 * above)
+
+
+@pytest.mark.parametrize("attack", ["image.pgd", "image.apgd"])
+@pytest.mark.parametrize(("victim", "trust"), [(Plain, None), (Backwards, "invalid"), (Shaken, "suspect")])
+def test_gradients_that_lead_nowhere_are_reported_by_a_single_attack(victim, trust, attack):
+    """No second attack is needed to see that the first steps lower the loss which they are to raise."""
+    x = 0.5 + 0.01 * torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x -= (x.mean((1, 2, 3), keepdim=True) - 0.5).clamp_min(0)
+    y = torch.zeros(40, dtype=torch.int64)
+    model = victim().eval()
+    found = {one.code: one for one in mmadv.attack(model, x, y, attack, norm="linf", eps=0.05, steps=5).alarms}
+    if trust is None:
+        assert not found
+        return
+    assert found["misleading_gradients"].trust == trust
+
+
+def test_a_few_steps_that_fell_prove_nothing():
+    def trust(fallen, of, **also):
+        codes = of_counts(Counts(fallen=fallen, first_steps=of, **also), eot=1)
+        return [one.trust for one in codes if one.code == "misleading_gradients"]
+
+    assert trust(3, 16) == trust(1, 1) == trust(0, 1000) == []
+    assert trust(40, 100) == ["suspect"]
+    assert trust(60, 64) == ["invalid"]
+    assert trust(60, 64, random=1) == []  # chance alone moves losses
 
 
 def audited(victim, spec, tmp_path, monkeypatch):

@@ -83,6 +83,7 @@ class Ascent(Attack):
 
     def step(self, state: State, oracle: Oracle) -> State:
         grad = self.climb(state.adv, state.facts, oracle)
+        oracle.ascended(state.step)
         adv = oracle.region.climb_(state.adv, grad, self.lr or default_lr(oracle.steps))
         if state.seen is not None:
             leaf = next(rows.leaves(adv))

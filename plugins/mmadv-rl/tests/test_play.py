@@ -12,14 +12,17 @@ import mmadv
 from mmadv import Access, Budget, Problem, ThreatModel, solve
 from mmadv.errors import InputError, ParameterError, TargetError
 from mmadv.goals import Steered
+from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.attacks.fgsm import FGSM
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.suite import Suite
+from mmadv_rl.attacks.timed import Timed
+from mmadv_rl.constraints import Turns
 from mmadv_rl.episodes import Game, return_of
 from mmadv_rl.modality import RL
 from mmadv_rl.play import replay, run_episodes
 from mmadv_rl.space import ObsSpace
-from mmadv_rl.target import PolicyTarget
+from mmadv_rl.target import CALM_EPISODES, PolicyTarget
 
 UNIT = (0.732, 1.063, 0.122, 0.439)
 """SA-DQN's scale of CartPole's dimensions."""
@@ -94,6 +97,21 @@ def test_turns_are_never_exceeded(game, words, bound):
         adv = mmadv.attack(balancing(), x, y, attack, eps=0.5, unit=UNIT, steps=3, **words).adv
         for row in range(3):
             assert 0 < int(adv.touched[row].sum()) <= bound(int(adv.length[row]))
+
+
+def test_the_clean_episodes_that_say_when_to_act_are_charged(game):
+    x, y = game.episodes(3)
+    space, policy = ObsSpace("linf", 0.5, turns=Turns(most=7)), PolicyTarget(balancing())
+    ready = Timed().prepared(policy, game, space, 0)
+    assert ready.lessons == Lessons(200 * CALM_EPISODES, 200 * CALM_EPISODES)  # the controller never falls
+    words = {"modality": "rl", "eps": 0.5, "unit": UNIT, "steps": 3, "most": 7}
+    sought = mmadv.attack(policy, x, y, Timed(), **words)
+    given = mmadv.attack(policy, x, y, Timed(beta=ready.beta), **words)
+    assert torch.equal(sought.score, given.score)
+    assert torch.equal(sought.queries, given.queries + ready.lessons.queries)
+    assert sought.forwards == given.forwards + ready.lessons.queries
+    assert sought.adv.taught.tolist() == [ready.lessons.steps] * 3
+    assert Timed().prepared(policy, game, ObsSpace("linf", 0.5), 0) == Timed(beta=0.0)  # any turn is taken
 
 
 def test_the_suite_is_never_weaker_than_any_of_its_members():

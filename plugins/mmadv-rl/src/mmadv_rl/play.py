@@ -178,6 +178,10 @@ def replay(policy: PolicyTarget, x: Episodes) -> Tensor:
     return played.total
 
 
+GRADIENT_SIGNS = ("gradient_rows", "zero_gradients", "broken_gradients", "first_steps", "fallen")
+"""Signals of single observations that count for their episode."""
+
+
 def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack, **options: Any) -> Played:
     """Play episodes whose observations an attack touches, wherever the attacker has a turn.
 
@@ -226,7 +230,7 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
         queries[at] += ledger.queries
         gradients[at] += ledger.gradients
         assert ledger.signals is not None
-        for name in ("gradient_rows", "zero_gradients", "broken_gradients"):
+        for name in GRADIENT_SIGNS:
             setattr(signals, name, getattr(signals, name) + getattr(ledger.signals, name))
         shown = here.clone()
         adv = ledger.adv.flatten(1)[:, : game.size]
@@ -235,11 +239,7 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
 
     played = run_episodes(policy, x, show)
     played.queries, played.gradients = queries, gradients
-    played.counts = Counts(
-        gradient_rows=int(signals.gradient_rows),
-        zero_gradients=int(signals.zero_gradients),
-        broken_gradients=int(signals.broken_gradients),
-    )
+    played.counts = Counts(**{name: int(getattr(signals, name)) for name in GRADIENT_SIGNS})
     return played
 
 

@@ -140,6 +140,7 @@ class APGD(Attack):
             towards = state.classes[:, min(run // self.restarts, state.classes.shape[1] - 1)]
         function = losses.dlr_targeted if self.targeted else losses.by_name(self.loss)
         answer = oracle.evaluate(state.adv, loss=function, towards=towards, grad=True)
+        oracle.ascended(state.step)
 
         up = answer.loss > state.best_loss
         best, best_grad, best_loss = rows.where(

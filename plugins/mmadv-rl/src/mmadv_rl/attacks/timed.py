@@ -2,12 +2,13 @@
 
     attack at s if max π(s) − min π(s) > β, and turns are left
 
-With `most` in the threat model and no β, β is the quantile of clean episodes that would spend the turns.
+With `most` in the threat model and no β, β is the quantile of clean episodes that would spend the turns; what they cost is charged to
+every episode.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from mmadv import Oracle
 from mmadv.search.pgd import State
+from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.constraints import gap, preference
 from mmadv_rl.episodes import Episodes, Game
@@ -38,6 +40,9 @@ class Timed(PGD):
         """The attack with a β for a policy, its game and the turns that there are."""
         if self.beta is not None:
             return self
+        turns = space.turns
+        if turns.most is None and turns.share is None:
+            return replace(self, beta=0.0)
         from mmadv_rl.play import run_episodes
         from mmadv_rl.target import CALM_EPISODES, CALM_SEED
 
@@ -48,15 +53,16 @@ class Timed(PGD):
             return here
 
         seeds = torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES)
-        run_episodes(policy, Episodes.fresh(seeds, game), show)
+        steps = int(run_episodes(policy, Episodes.fresh(seeds, game), show).episodes.length.sum())
         seen = torch.cat(gaps)
-        turns = space.turns
         share = 1.0
         if turns.most is not None:
             share = min(share, CALM_EPISODES * turns.most / len(seen))
         if turns.share is not None:
             share = min(share, turns.share)
-        return replace(self, beta=float(torch.quantile(seen.double(), 1 - share)) if share < 1 else 0.0)
+        beta = float(torch.quantile(seen.double(), 1 - share)) if share < 1 else 0.0
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return Rehearsed(**own | {"beta": beta}, lessons=Lessons(steps, steps))
 
     def init(self, oracle: Oracle) -> State:
         state = super().init(oracle)
@@ -67,3 +73,14 @@ class Timed(PGD):
     def chooses(self, answer: Tensor, spent: Tensor, game: Game) -> Tensor:
         """(A,) bool: where to act."""
         return preference(answer, game) >= (self.beta or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed(Timed):
+    """The attack with a β from clean episodes.
+
+    Args:
+        lessons: what they cost.
+    """
+
+    lessons: Lessons = field(default_factory=Lessons)
