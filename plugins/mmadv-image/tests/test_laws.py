@@ -11,7 +11,11 @@ FOREIGN = [name for name in Catalog(default_host()).attacks("image") if name.sta
 test_laws = conformance(
     "image",
     without=["image.noise", *FOREIGN],
-    settings={"image.apgd": [{}, {"loss": "dlr_targeted"}], "image.pgd": [{}, {"restarts": 3}]},
+    settings={
+        "image.apgd": [{}, {"loss": "dlr_targeted"}],
+        "image.pgd": [{}, {"restarts": 3}],
+        "image.suite": [{"ascent": 20, "squares": 100}],
+    },
 )
 test_noise = conformance(
     "image", attacks=["image.noise"], laws=[law for law in LAWS if law not in ("strong", "edges", "shift_and_scale")]

@@ -20,6 +20,7 @@ _ATTACKS = (
     ("square", "Square", "random search by squares, from scores alone; Linf, L2", "arXiv 1912.00049"),
     ("cw", "CW", "minimum-norm L2 by penalty", "arXiv 1608.04644"),
     ("ddn", "DDN", "minimum-norm L2 by decoupled direction and norm", "arXiv 1811.09600"),
+    ("suite", "Suite", "APGD with two losses and Square, each on what still stands; Linf, L2", "arXiv 2003.01690"),
 )
 
 
