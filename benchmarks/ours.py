@@ -20,6 +20,8 @@ def _attack(name: str, **fixed: Any):
             kw["eps"] = eps
         if name == "image.square":
             kw["queries"] = steps
+        elif name == "image.suite":
+            kw["ascent"] = steps
         elif name != "image.fgsm":
             kw["steps"] = steps
         return mmadv.attack(model, x, y, name, norm=norm, seed=seed, **fixed, **kw).adv
@@ -38,6 +40,7 @@ pgd = _attack("image.pgd")
 fgsm = _attack("image.fgsm")
 mifgsm = _attack("image.mifgsm")
 square = _attack("image.square")
+suite = _attack("image.suite")
 cw = _attack("image.cw", rounds=CW_ROUNDS)  # its step and first c are its own estimates
 
 ATTACKS = {
@@ -52,6 +55,8 @@ ATTACKS = {
     "apgd-t-linf": _attack("image.apgd", loss="dlr_targeted"),
     "square-linf": square,
     "square-l2": square,
+    "suite-linf": suite,
+    "suite-l2": suite,
     "cw-l2": cw,
     "ddn-l2": _attack("image.ddn"),
 }

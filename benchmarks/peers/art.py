@@ -77,6 +77,12 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, norm: str, eps: float, ste
     return _run(evasion.SquareAttack, model, x, y, norm=_NORMS[norm], eps=eps, max_iter=steps)
 
 
+def suite(model: nn.Module, x: Tensor, y: Tensor, *, norm: str, eps: float, **_: object) -> Tensor:
+    """AutoAttack as the library sets it: 5 × 100 steps of APGD with each loss, DeepFool, 5 × 5,000 queries of Square."""
+    attack = evasion.AutoAttack(_classifier(model, x), norm=_NORMS[norm], eps=eps, eps_step=2 * eps, batch_size=len(x))
+    return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+
+
 def cw(model: nn.Module, x: Tensor, y: Tensor, *, steps: int, **_: object) -> Tensor:
     # No Adam but a line search: the rate is only its first guess.
     return _run(
@@ -98,5 +104,7 @@ ATTACKS = {
     "apgd-t-linf": apgd_t,
     "square-linf": square,
     "square-l2": square,
+    "suite-linf": suite,
+    "suite-l2": suite,
     "cw-l2": cw,
 }

@@ -49,6 +49,11 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, norm: str, eps: float, ste
     return _run(ta.Square(model, norm=_NORMS[norm], eps=eps, n_queries=steps, seed=seed), x, y)
 
 
+def suite(model: nn.Module, x: Tensor, y: Tensor, *, norm: str, eps: float, seed: int, **_: object) -> Tensor:
+    """AutoAttack's standard version as the library sets it: 10 steps of APGD and of FAB, 5,000 queries of Square."""
+    return _run(ta.AutoAttack(model, norm=_NORMS[norm], eps=eps, version="standard", n_classes=10, seed=seed), x, y)
+
+
 def cw(model: nn.Module, x: Tensor, y: Tensor, *, steps: int, **_: object) -> Tensor:
     # It has no search for c: it gets all rounds' steps at once, at the c that its documentation advises and at the
     # rate that served it best.
@@ -66,5 +71,7 @@ ATTACKS = {
     "apgd-t-linf": apgd_t,
     "square-linf": square,
     "square-l2": square,
+    "suite-linf": suite,
+    "suite-l2": suite,
     "cw-l2": cw,
 }

@@ -104,3 +104,6 @@ ATTACKS: dict[str, Attack] = {
     "swarm": _attack("text.swarm"),
     "suite": _attack("text.suite"),
 }
+
+# They see gradients, which a bag of words has none of.
+TRANSFORMERS_ONLY = {"wir-gradient", "first-order"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import math
@@ -30,6 +31,10 @@ class BagOfWords:
     def __init__(self, weights: dict[str, float], bias: float) -> None:
         self.weights, self.bias = weights, bias
 
+    def fingerprint(self) -> str:
+        """A digest of the weights."""
+        return hashlib.sha256(json.dumps([self.weights, self.bias], sort_keys=True).encode()).hexdigest()
+
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         get, words, bias = self.weights.get, self._words, self.bias
         out = np.empty((len(texts), 2))
@@ -48,6 +53,13 @@ class Transformer:
     def __init__(self, name: str, model: Any, tokenizer: Any, batch: int = 64, max_length: int = 128) -> None:
         self.name, self.model, self.tokenizer = name, model.eval(), tokenizer
         self.batch, self.max_length = batch, max_length
+
+    def fingerprint(self) -> str:
+        """A digest of the weights."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
