@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import mmadv
+from mmadv.testing.victims import Counting
 from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.attacks.director import Director, Worth
 from mmadv_rl.attacks.robust_sarsa import RobustSarsa, explored, transitions
@@ -133,28 +134,15 @@ def test_near_transitions_say_what_actions_are_worth_and_one_never_taken_is_neve
     assert bool((found[:, 2] >= found[:, :2].amax(1)).all())
 
 
-class Counted(torch.nn.Module):
-    """How many observations a policy is asked about."""
-
-    def __init__(self, policy):
-        super().__init__()
-        self.policy, self.rows = policy, 0
-        self.eval()
-
-    def forward(self, x):
-        self.rows += len(x)
-        return self.policy(x)
-
-
 @pytest.mark.parametrize(("attack", "plays"), [(RobustSarsa(episodes=4), 1), (Director(episodes=4, fits=2), 3)])
 def test_what_values_are_learned_from_is_charged_to_each_episode(attack, plays):
     process, policy = PROCESSES["hill"]
-    game, victim = process.game(-1e9), Counted(policy)
+    game, victim = process.game(-1e9), Counting(policy)
     x, y = game.episodes(3)
     first = mmadv.attack(victim, x, y, attack, modality="rl", eps=0.6)
-    spent, victim.rows = victim.rows, 0
+    spent, victim.forwards = victim.forwards, 0
     again = mmadv.attack(victim, x, y, attack, modality="rl", eps=0.6)  # learned once
-    learning = spent - victim.rows
+    learning = spent - victim.forwards
     q = next(value for value in game.known.values() if hasattr(value, "lessons"))
     cost = q.lessons
     assert cost.steps == 40 * 4 * plays  # episodes of a table are never cut short

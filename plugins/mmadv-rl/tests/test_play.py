@@ -12,6 +12,7 @@ import mmadv
 from mmadv import Access, Budget, Problem, ThreatModel, solve
 from mmadv.errors import InputError, ParameterError, TargetError
 from mmadv.goals import Steered
+from mmadv.testing.victims import Counting
 from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.attacks.fgsm import FGSM
 from mmadv_rl.attacks.pgd import PGD
@@ -148,19 +149,6 @@ def test_the_suite_leaves_out_what_is_not_wanted_and_refuses_what_means_nothing(
             mmadv.attack(balancing(), x, y, attack, eps=0.1, training=-1)
 
 
-class Counted(nn.Module):
-    """How many observations a policy is asked about."""
-
-    def __init__(self, policy):
-        super().__init__()
-        self.policy, self.rows = policy, 0
-        self.eval()
-
-    def forward(self, x):
-        self.rows += len(x)
-        return self.policy(x.double())
-
-
 def test_a_learned_adversary_does_what_noise_does_not_on_cartpole():
     from mmadv_rl import demo
 
@@ -175,19 +163,19 @@ def test_a_learned_adversary_does_what_noise_does_not_on_cartpole():
 
 
 def test_training_an_adversary_is_counted_done_once_and_leaves_the_victim_as_it_is():
-    victim, scores = Counted(balancing()), []
+    victim, scores = Counting(balancing()), []
     before = torch.get_rng_state()
     for _ in range(2):  # a game of its own knows nothing of what the other one taught
         game = Game("CartPole-v1", horizon=30, below=25.0)
         x, y = game.episodes(3)
-        victim.rows = 0
+        victim.forwards = 0
         first = mmadv.attack(victim, x, y, "rl.learned", eps=0.3, unit=UNIT, training=320)
         steps = int(first.adv.length.sum())
         # Clean episodes, and for each attacked step the clean question, the one that is judged, and the answer that is acted on.
-        assert victim.rows >= 320 + 3 * steps
-        spent, victim.rows = victim.rows, 0
+        assert victim.forwards >= 320 + 3 * steps
+        spent, victim.forwards = victim.forwards, 0
         again = mmadv.attack(victim, x, y, "rl.learned", eps=0.3, unit=UNIT, training=320)
-        assert spent - victim.rows == 320
+        assert spent - victim.forwards == 320
         assert torch.equal(again.score, first.score)
         assert torch.equal(again.queries, first.queries)
         assert bool((first.queries >= 320 + first.adv.length).all())

@@ -8,6 +8,7 @@ from torch import nn
 
 import mmadv
 from mmadv.errors import ParameterError
+from mmadv.testing.victims import Counting
 from mmadv_rl.attacks.waves import FOREVER, HALVES, NEAR, Waves, every
 from mmadv_rl.episodes import Game
 from mmadv_rl.space import ObsSpace
@@ -125,31 +126,18 @@ def test_what_means_nothing_is_refused(words):
         assert raised.value.where == next(iter(words))
 
 
-class Counted(nn.Module):
-    """How many observations a policy is asked about."""
-
-    def __init__(self, policy):
-        super().__init__()
-        self.policy, self.rows = policy, 0
-        self.eval()
-
-    def forward(self, x):
-        self.rows += len(x)
-        return self.policy(x)
-
-
 def test_rehearsals_are_charged_to_each_episode():
-    game, victim = Game("pendulum", -40.0, HORIZON, make=Pendulum), Counted(Obedient())
+    game, victim = Game("pendulum", -40.0, HORIZON, make=Pendulum), Counting(Obedient())
     policy = PolicyTarget(victim, output="values")
     x, y = game.episodes(3)
     attack = Waves(waves=4, episodes=2)
     first = mmadv.attack(policy, x, y, attack, modality="rl", eps=0.1, steps=2)
-    spent, victim.rows = victim.rows, 0
+    spent, victim.forwards = victim.forwards, 0
     again = mmadv.attack(policy, x, y, attack, modality="rl", eps=0.1, steps=2)  # sought once
     cost = next(value for key, value in game.known.items() if key[0] == "wave").lessons
     assert HORIZON * 2 * 4 <= cost.steps <= HORIZON * 2 * (4 + len(NEAR))
     assert cost.gradients == cost.steps  # one at each observation
-    assert spent - victim.rows == cost.queries + cost.steps  # the game itself asks once more at each step
+    assert spent - victim.forwards == cost.queries + cost.steps  # the game itself asks once more at each step
     for charged in (first, again):
         assert bool((charged.queries > cost.queries).all())
         assert bool((charged.gradients > cost.gradients).all())
