@@ -102,6 +102,28 @@ def test_one_part_is_attacked_as_if_it_were_the_input(norm):
     assert torch.allclose(joint.distance * 0.1, plain.distance, rtol=1e-5)
 
 
+def test_a_part_may_have_the_space_of_another_modality():
+    """Whose units and bands hold there, beside a ball in the other part."""
+    x = {"motion": torch.zeros(3, 2, 8), "camera": torch.full((3, 1, 2, 2), 0.5)}
+
+    class Sums(torch.nn.Module):
+        def forward(self, parts):
+            total = parts["motion"].sum((1, 2)) + parts["camera"].sum((1, 2, 3))
+            return torch.stack([100 - total, total], 1)  # never fooled, so that it is climbed to the corner
+
+    series = {"modality": "series", "norm": "linf", "eps": 0.1, "unit": [2.0, 0.5]}
+    parts = {"motion": series, "camera": {"norm": "linf", "eps": 0.25}}
+    result = mmadv.attack(Sums().eval(), x, torch.zeros(3).long(), "joint.pgd", parts=parts, early_stop=False)
+    motion = result.adv.parts["motion"]
+    assert torch.allclose(motion[:, 0], torch.tensor(0.2))
+    assert torch.allclose(motion[:, 1], torch.tensor(0.05))
+    assert torch.allclose(result.adv.parts["camera"], torch.tensor(0.75))
+    slow = {**parts, "motion": {**series, "norm": "l2", "eps": 1.0, "band": 0.25}}
+    noise = mmadv.attack(Sums().eval(), x, torch.zeros(3).long(), "joint.noise", parts=slow, steps=3)
+    moved = noise.adv.parts["motion"]
+    assert float((moved[..., 1:] - moved[..., :-1]).abs().max()) < float(moved.abs().max())
+
+
 @given(st.floats(0, 3), st.integers(0, 5))
 def test_what_is_projected_is_feasible_and_stays_where_it_is(share, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -159,6 +181,9 @@ def test_inputs_that_are_none_are_refused(x, what):
         ({"parts": {"camera": {"eps": 0}}}, "every part"),
         ({"parts": RADII, "eps": -1}, "eps is -1"),
         ({"parts": RADII, "norm": "l2"}, "for all parts"),
+        ({"parts": {"camera": {"modality": "smell", "eps": 1}}}, "smell"),
+        ({"parts": {"camera": {"modality": "image", "eps": 1, "unit": 2}}}, "'unit'"),
+        ({"parts": {"camera": {"modality": "audio", "norm": "linf", "eps": 1}}}, "no tensors"),
     ],
 )
 def test_words_that_say_nothing_are_refused(words, what):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmadv import BallSpace
-from mmadv.errors import ParameterError, nearest
+from mmadv import BallSpace, api
+from mmadv.catalog import Catalog
+from mmadv.errors import ParameterError
+from mmadv.host import default_host
 from mmadv.spec import number
 from mmadv_joint import space as product
 from mmadv_joint.space import Joint
@@ -19,7 +21,14 @@ from mmadv_joint.space import Joint
 if TYPE_CHECKING:
     from mmadv import MemorySource
 
-WORDS = ("norm", "eps", "low", "high")
+
+def ball(*, norm: str = "linf", eps: float = float("inf"), low: float = 0.0, high: float = 1.0) -> BallSpace:
+    """The space of a part that is of no modality."""
+    return BallSpace(norm, eps, low, high)
+
+
+def _space_of(modality: str) -> Any:
+    return Catalog(default_host()).modality(modality).resolve()().space
 
 
 class Parts:
@@ -38,26 +47,32 @@ class Parts:
     def space(
         self, *, parts: Mapping[str, Mapping[str, Any]] | None = None, eps: float = 1.0, norm: str | None = None
     ) -> product.JointSpace:
-        """The product of the parts' balls.
+        """The product of the parts' spaces: balls, or those of other modalities.
 
         Raises:
-            ParameterError: words of a part that it does not have, or a norm for all parts.
+            ParameterError: words of a part that it does not have, or a norm for all parts; a modality that is not installed, or
+                whose inputs are no tensors.
         """
         if norm is not None:
             fix = "give each part its own, as in parts={'camera': {'norm': 'linf', 'eps': 8/255}}"
             raise ParameterError("norm is given for all parts", where="norm", fix=fix)
         found = {}
         for name, words in (parts or {}).items():
-            if unknown := [word for word in words if word not in WORDS]:
-                raise ParameterError(
-                    f"{unknown[0]!r} is no word of a part", where=f"parts.{name}", fix=nearest(unknown[0], WORDS)
-                )
-            given: dict[str, Any] = {word: number(value) for word, value in words.items()}
+            given = {word: number(value) for word, value in words.items() if word != "modality"}
             try:
-                found[name] = BallSpace(**{"norm": "linf", **given})
+                make = _space_of(words["modality"]) if "modality" in words else ball
+                space = make(**api.sorted_out(given, {"space": make}, where=f"parts.{name}")["space"])
             except ParameterError as error:
-                error.where = f"parts.{name}.{error.where}"
+                if not error.where.startswith("parts."):
+                    error.where = f"parts.{name}.{error.where}"
                 raise
+            if not isinstance(space, BallSpace):
+                raise ParameterError(
+                    f"inputs of the modality {words['modality']!r} are no tensors in a ball",
+                    where=f"parts.{name}",
+                    fix="leave modality out; a system that reads one input from another is a chain (mmadv-chain)",
+                )
+            found[name] = space
         return product.JointSpace(found, eps)
 
     def inputs(self, x: Any) -> Joint:
