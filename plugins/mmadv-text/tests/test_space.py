@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 import mmadv
 from mmadv.errors import InputError, ParameterError, RunError, TargetError
@@ -16,7 +17,7 @@ from mmadv_text.attacks.exhaustive import volume
 from mmadv_text.candidates import Candidate
 from mmadv_text.candidates.table import Table
 from mmadv_text.constraints import MARKUP, Editable, Similarity
-from mmadv_text.kit import TextKit
+from mmadv_text.kit import Bag, TextKit
 from mmadv_text.modality import TextModality, described
 from mmadv_text.space import TextSpace
 from mmadv_text.target import Vocabulary
@@ -289,6 +290,28 @@ def test_similarity_is_to_the_original_and_asked_for_winners_only():
     asked.clear()
     mmadv.attack(victim, [text], [1], "text.greedy", similarity=0.9, encoder=encoder, **space)
     assert len(asked) <= 12  # of 25 texts that the victim read
+
+
+@pytest.mark.parametrize(
+    "attack", ["pwws", "greedy", "saliency", "firstorder", "beam", "genetic", "swarm", "exhaustive", "suite"]
+)
+@pytest.mark.parametrize("limit", [{"similarity": 0.9, "encoder": letters}, {"edits": 4}])
+def test_where_the_strongest_substitutes_lie_outside_the_others_are_searched(attack, limit):
+    words = ["abc", "abd", "abe", "abf", "abg", "abh"]
+    near, far = [word + "y" for word in words], [word + "zzzzzz" for word in words]
+
+    class Lead(nn.Module):
+        def forward(self, total):
+            return torch.cat([total, torch.full_like(total, 3.5)], 1)
+
+    weight = torch.tensor([0.0] * 6 + [1.0] * 6 + [3.0] * 6).unsqueeze(1)
+    victim = Bag([*words, *near, *far], weight, Lead())
+    table = Table({word: [strong, weak] for word, strong, weak in zip(words, far, near, strict=True)})
+    space = {"preset": "none", "eps": 1.0, "candidates": table, "stop_words": True, "entities": True}
+    result = mmadv.attack(victim, [" ".join(words)], [1], f"text.{attack}", modality="text", **space, **limit)
+    # Four of the weak ones, which are as many as may be.
+    assert result.success.all()
+    assert sum(word in near for word in result.adv[0].split()) == 4
 
 
 def test_fingerprints_tell_spaces_apart(monkeypatch):

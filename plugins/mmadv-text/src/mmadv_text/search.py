@@ -15,6 +15,8 @@ from mmadv_text.texts import Moved, Texts
 
 PIECE = 512
 """Candidates of a row that are asked about at once; long texts have more than memory has room for."""
+IDLE = 3
+"""Steps without a new text after which a population ends."""
 
 
 @dataclass
@@ -179,6 +181,43 @@ def best(oracle: Oracle, moves: Moves, value: Tensor, above: Tensor, width: int 
     return torch.nn.functional.pad(index, pad), torch.nn.functional.pad(found, pad)
 
 
+def best_of_each(oracle: Oracle, moves: Moves, value: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """In each group of moves the feasible one of the highest value.
+
+    An encoder is asked about a move only when it would win.
+
+    Args:
+        oracle: of the rows.
+        moves: to choose from.
+        value: (A, K), −inf for moves out of the question.
+        group: (A, K) int64, which group each is of; those of one group differ in their option alone.
+        groups: G.
+
+    Returns:
+        (A, G) the values, −inf where a group has no feasible move, and (A, G) the options.
+    """
+    region: TextRegion = oracle.region
+    place = (group * region.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
+
+    def by_option(column: Tensor, empty: float) -> Tensor:
+        table = column.new_full((len(value), groups * region.options), empty).scatter(1, place, column)
+        return table.reshape(len(value), groups, region.options)
+
+    table = by_option(value, float("-inf"))
+    table[..., 0] = float("-inf")
+    limited = bool(value.shape[1]) and (region.space.similarity is not None or region.edits is not None)
+    number = by_option(torch.arange(value.shape[1], device=value.device).expand(value.shape), 0) if limited else None
+    while True:
+        top, option = table.max(2)
+        if number is None:
+            return top, option
+        index = number.gather(2, option.unsqueeze(-1))[..., 0]
+        far = ~top.isneginf() & ~region.feasible(texts(oracle, moves.picked(index)))
+        if not bool(far.any()):
+            return top, option
+        table = table.scatter(2, option.unsqueeze(-1), torch.where(far, float("-inf"), top).unsqueeze(-1))
+
+
 def first_of_each(keys: Tensor) -> Tensor:
     """(A, K) bool: which of equal keys stands first in its row.
 
@@ -198,8 +237,65 @@ def spread(noise: Noise, population: int, slots: int) -> Tensor:
 
 
 def population(oracle: Oracle, members: Tensor) -> Tensor:
-    """(A, P) the victim's loss on members (A, P, S); −inf where it was not asked, or for what is not feasible."""
+    """(A, P) the victim's loss on members (A, P, S); −inf where it was not asked."""
+    valid = (~oracle.ledger.done).unsqueeze(1).expand(members.shape[:2])
+    return told(oracle.evaluate(texts(oracle, members), valid=valid, loss=losses.log_odds))
+
+
+def within(oracle: Oracle, members: Tensor, otherwise: Tensor) -> Tensor:
+    """Members (A, P, S) that are feasible, and in place of the others the feasible ones of `otherwise` (A, P, S)."""
+    # An encoder isn't asked about rows that have ended.
+    members = torch.where(oracle.ledger.done[:, None, None], otherwise, members)
+    return torch.where(oracle.region.feasible(texts(oracle, members)).unsqueeze(-1), members, otherwise)
+
+
+def perturbed(
+    oracle: Oracle, members: Tensor, loss: Tensor, which: Tensor | None = None, most: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Members with the best feasible substitute of one word each, if it raises the loss; and their losses.
+
+    A word is drawn with probability ∝ how many substitutes it has, one that is replaced already only where no other may be.
+
+    Args:
+        oracle: of the rows.
+        members: (A, P, S).
+        loss: (A, P).
+        which: (A, P) bool, which of them; all if not given.
+        most: what more substitutes than this count as.
+    """
     region: TextRegion = oracle.region
-    adv = texts(oracle, members)
-    valid = ~oracle.ledger.done.unsqueeze(1) & region.cheap(adv)
-    return told(oracle.evaluate(adv, valid=valid, loss=losses.log_odds))
+    size, slots = members.shape[1:]
+    if not slots:
+        return members, loss
+    full = (members != 0).sum(-1, keepdim=True) >= region.limit[:, None, None]
+    weight = (region.size - 1).clamp(0, most).unsqueeze(1).double()
+    fresh = weight * ((members == 0) & ~full)
+    weight = torch.where(fresh.any(-1, keepdim=True), fresh, weight * (members != 0))
+    total = weight.cumsum(-1)
+    draw = oracle.noise.uniform((size,), torch.float64).unsqueeze(-1)
+    slot = torch.searchsorted(total, draw * total[..., -1:], right=True).clamp_max(slots - 1)
+    drawn = (weight.gather(2, slot) > 0) & ~oracle.ledger.done[:, None, None]
+    if which is not None:
+        drawn &= which.unsqueeze(-1)
+    moves = Moves.around(region, members, torch.zeros_like(members, dtype=torch.bool).scatter(2, slot, drawn))
+    answered = ask(oracle, moves)
+    gaining = torch.where(answered > loss.gather(1, moves.base), answered, float("-inf"))
+    top, option = best_of_each(oracle, moves, gaining, moves.base, size)
+    found = ~top.isneginf()
+    moved = members.scatter(2, slot, option.unsqueeze(-1))
+    return torch.where(found.unsqueeze(-1), moved, members), torch.where(found, top, loss)
+
+
+def idled(oracle: Oracle, before: Tensor, idle: Tensor) -> Tensor:
+    """(A,) steps without a new text, this one included; rows end at `IDLE` of them.
+
+    A small lattice is soon known whole; what comes up again is known already.
+
+    Args:
+        oracle: of the rows.
+        before: (A,) queries before this step.
+        idle: (A,) the steps before it.
+    """
+    idle = torch.where(oracle.ledger.queries > before, 0, idle + 1)
+    oracle.retire(idle >= IDLE)
+    return idle

@@ -1,11 +1,17 @@
 """Genetic search (Alzantot et al., arXiv 1804.07998).
 
-    perturb(x): choose a word with probability ∝ its number of substitutes; ask about all of them; take the best
-    P members  = perturb(x) each
-    repeat: the best member is kept; every other is a child of two parents drawn with probability softmax(fitness),
+    perturb(x): of the words not replaced yet draw one with probability ∝ its number of substitutes;
+                ask about all of them; take the best if it raises the loss
+    P members  = perturb(the original) each
+    repeat: the best member is kept; every other is a child of two parents drawn with probability softmax(fitness / T),
             each word from either with equal chance, and is perturbed
 
-The paper draws parents by their fitness; some implementations favour the worse ones by a slip of sign.
+The paper draws parents by their fitness; some implementations favour the worse ones by a slip of sign. This departs from it in:
+- fitness: the members' losses stretched to 0…1, where the paper has probabilities, which are all alike once the victim is sure.
+  Choices then don't depend on the scale of its logits (law 5).
+- the limits of the text space in place of the paper's own of distance and language: perturb takes the best feasible substitute,
+  and a child that is not feasible is its first parent again. Where as many words are replaced as may be, perturb draws one of those.
+- a search ends after 3 generations without a new text.
 """
 
 from __future__ import annotations
@@ -18,10 +24,7 @@ from torch import Tensor
 
 from mmadv import Access, Attack, Oracle
 from mmadv.errors import ParameterError
-from mmadv_text.search import Moves, ask, clean_loss, population, spread, stuck, texts
-
-IDLE = 3
-"""Generations without a new text after which a search ends."""
+from mmadv_text.search import clean_loss, idled, perturbed, population, spread, stuck, within
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Genetic(Attack):
 
     Args:
         members: P.
-        temperature: of the softmax over losses by which parents are drawn.
+        temperature: T, of the softmax over fitness, which is from 0 to 1.
 
     Example:
         >>> Genetic(members=20).members
@@ -68,58 +71,31 @@ class Genetic(Attack):
     def step(self, state: State, oracle: Oracle) -> State:
         rows, size, slots = state.members.shape
         before = oracle.ledger.queries.clone()
-        weight = torch.softmax((state.loss / self.temperature).double().clamp_min(-1e9), 1)
+        weight = torch.softmax(fitness(state.loss) / self.temperature, 1)
         draws = oracle.noise.uniform((2, size), torch.float64)
         parents = torch.searchsorted(weight.cumsum(1), draws.flatten(1)).clamp_max(size - 1).reshape(rows, 2, size)
         one, other = (
             state.members.gather(1, parent.unsqueeze(-1).expand(-1, -1, slots)) for parent in parents.unbind(1)
         )
         child = torch.where(spread(oracle.noise, size, slots) < 0.5, one, other)
-        # A child with too many words is its first parent again.
-        small = (child != 0).sum(-1, keepdim=True) <= oracle.region.limit[:, None, None]
-        child = torch.where(small, child, one)
+        child = within(oracle, child, one)
         answered = population(oracle, child)
         loss = torch.where(answered.isneginf(), state.loss.gather(1, parents[:, 0]), answered)
         child, loss = perturbed(oracle, child, loss)
         elite = state.loss.argmax(1, keepdim=True)
         child[:, :1] = state.members.gather(1, elite.unsqueeze(-1).expand(-1, -1, slots))
         loss[:, :1] = state.loss.gather(1, elite)
-        # A small lattice is soon known whole; what comes up again is known already.
-        idle = torch.where(oracle.ledger.queries > before, 0, state.idle + 1)
-        oracle.retire(idle >= IDLE)
-        return State(child, loss, idle)
+        return State(child, loss, idled(oracle, before, state.idle))
 
 
-def perturbed(oracle: Oracle, members: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-    """Each member with the best substitute of one word, drawn with probability ∝ how many it has; and the losses.
+def fitness(loss: Tensor) -> Tensor:
+    """Losses (A, P) stretched to 0…1 in each row, float64; 0 where all are equal.
 
-    Args:
-        oracle: of the rows.
-        members: (A, P, S).
-        loss: (A, P).
+    Example:
+        >>> fitness(torch.tensor([[-300.0, -100.0, -200.0], [1.0, 1.0, 1.0]]))
+        tensor([[0.0000, 1.0000, 0.5000],
+                [0.0000, 0.0000, 0.0000]], dtype=torch.float64)
     """
-    region = oracle.region
-    rows, size, slots = members.shape
-    if not slots:
-        return members, loss
-    full = (members != 0).sum(-1, keepdim=True) >= region.limit[:, None, None]
-    weight = (region.size - 1).clamp_min(0).unsqueeze(1).double() * (~full | (members != 0))
-    draw = oracle.noise.uniform((size,), torch.float64).unsqueeze(-1)
-    total = weight.cumsum(-1)
-    slot = torch.searchsorted(total, draw * total[..., -1:], right=True).clamp_max(slots - 1)
-    open_ = torch.zeros_like(members, dtype=torch.bool).scatter(2, slot, weight.gather(2, slot) > 0)
-    moves = Moves.around(region, members, open_ & ~oracle.ledger.done[:, None, None])
-    answered = ask(oracle, moves)
-    if not answered.shape[1]:
-        return members, loss
-    table = torch.full((rows, size, region.options), float("-inf"), dtype=answered.dtype, device=answered.device)
-    place = (moves.base * region.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
-    table = table.flatten(1).scatter(1, place, answered).reshape(table.shape)
-    table[..., 0] = float("-inf")
-    top, option = table.max(2)
-    if region.space.similarity is not None or region.edits is not None:
-        moved = members.scatter(2, slot, option.unsqueeze(-1))
-        top = torch.where(region.feasible(texts(oracle, moved)), top, float("-inf"))
-    found = ~top.isneginf()
-    members = torch.where(found.unsqueeze(-1), members.scatter(2, slot, option.unsqueeze(-1)), members)
-    return members, torch.where(found, top, loss)
+    loss = loss.double()
+    low, high = loss.amin(1, keepdim=True), loss.amax(1, keepdim=True)
+    return ((loss - low) / (high - low)).nan_to_num(0.0)

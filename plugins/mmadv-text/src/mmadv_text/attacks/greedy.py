@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmadv import Access, Attack, Oracle, losses
 from mmadv.errors import ParameterError, nearest
-from mmadv_text.search import Moves, ask, best, clean_loss, probed, stuck, texts, told
+from mmadv_text.search import Moves, ask, best, best_of_each, clean_loss, probed, stuck, texts, told
 from mmadv_text.texts import DELETED, UNKNOWN
 
 RANKINGS = ("delete", "unk", "pwws", "random")
@@ -103,7 +103,7 @@ def accepted(state: Any, moves: Moves, loss: Tensor, index: Tensor, found: Tenso
 
 
 def weighted_saliency(oracle: Oracle, loss: Tensor) -> tuple[Tensor, Tensor]:
-    """How each slot ranks by PWWS' H = softmax(saliency) · gain, and the option that gains most, (A, S) each.
+    """How each slot ranks by PWWS' H = softmax(saliency) · gain, and its feasible option that gains most, (A, S) each.
 
     Probabilities are taken of the wrong side, 1 − P(y), and gains in the log domain, where they don't vanish when the victim
     is sure (law 5). What still is equal ranks by the loss itself.
@@ -122,12 +122,8 @@ def weighted_saliency(oracle: Oracle, loss: Tensor) -> tuple[Tensor, Tensor]:
     weight = torch.log_softmax(saliency.masked_fill(~open_, float("-inf")).clamp_min(-1e9), 1)
     zero = torch.zeros_like(region.x.choice).unsqueeze(1)
     moves = Moves.around(region, zero, (open_ & ~oracle.ledger.done.unsqueeze(1)).unsqueeze(1))
-    replaced = ask(oracle, moves).double()
-    by_option = torch.full((*open_.shape, region.options), float("-inf"), dtype=clean.dtype, device=clean.device)
-    place = (moves.slot * region.options + moves.option).masked_fill(~moves.valid, 0)  # option 0 is nobody's
-    by_option = by_option.flatten(1).scatter(1, place, replaced).reshape(by_option.shape)
-    by_option[..., 0] = float("-inf")
-    top, option = by_option.max(2)  # of one word, the largest loss is the largest gain
+    # Of one word, the largest loss is the largest gain.
+    top, option = best_of_each(oracle, moves, ask(oracle, moves).double(), moves.slot, open_.shape[1])
     sign = (top - clean).sign()
     size = torch.where(sign == 0, 0.0, sign * (weight + _log_difference(top, clean)))
     return _ranked(sign, size, top).masked_fill(~open_, float("-inf")), option
@@ -162,7 +158,8 @@ def _ranked(*keys: Tensor) -> Tensor:
 class Saliency(Attack):
     """Greedy search in the order of the gradient: a word is as important as its best substitute looks, to first order.
 
-    One backward pass ranks all words.
+    One backward pass ranks all words. In arXiv 2009.06368, where the order by gradients is compared with others, a word is as
+    important as the norm of its embedding's gradient; that says nothing of what may stand in for it.
 
     Example:
         >>> Saliency().access.name
