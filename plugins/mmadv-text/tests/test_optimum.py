@@ -9,6 +9,10 @@ import pytest
 import torch
 
 import mmadv
+from mmadv.search.relay import Member, Relay
+from mmadv_text.attacks.beam import Beam
+from mmadv_text.attacks.exhaustive import Exhaustive
+from mmadv_text.attacks.greedy import Greedy
 from mmadv_text.attacks.swarm import Swarm
 from mmadv_text.candidates.table import Table
 from mmadv_text.kit import TextKit
@@ -129,6 +133,49 @@ def test_genetic_search_does_not_depend_on_the_scale_of_logits(scale):
     other = mmadv.attack(lambda texts: scale * Victim()(texts), TEXTS, LABELS, "text.genetic", **SPACE)
     assert list(other.adv) == list(once.adv)
     assert torch.equal(other.queries, once.queries)
+
+
+@pytest.mark.parametrize("queries", [10, 40, 150, 400, 1500])
+def test_a_suite_is_no_weaker_than_its_members_under_any_budget(queries):
+    draw = random.Random(1)
+    table = {f"{first}{second}o": draw.randint(1, 6) for first in "bdfghklmnp" for second in "aeiou"}
+    worth = {word + "x" * k: draw.gauss(0, 1) for word, count in table.items() for k in range(count + 1)}
+    space = SPACE | {
+        "candidates": Table({word: [word + "x" * k for k in range(1, n + 1)] for word, n in table.items()})
+    }
+
+    def victim(texts):
+        lead = torch.tensor([sum(worth[word] for word in text.split()) for text in texts])
+        return torch.stack([lead, -lead], 1)
+
+    texts = [" ".join(draw.choices(list(table), k=14)) for _ in range(40)]
+    labels = victim(texts).argmax(1)
+    found = {
+        name: int(mmadv.attack(victim, texts, labels, f"text.{name}", queries=queries, **space).success.sum())
+        for name in ("greedy", "beam", "suite")
+    }
+    assert found["suite"] >= max(found.values()) - 1
+
+
+def test_members_of_a_relay_send_what_they_are_granted():
+    class Two(Relay):
+        access = mmadv.Access.SCORE
+
+        def members(self, oracle):
+            return members
+
+    def run(**words):
+        return mmadv.attack(Victim(), TEXTS[:20], LABELS[:20], Two(), modality="text", **SPACE, **words)
+
+    members = (Member(Beam(), queries=5),)
+    assert 5 < int(run().queries.max()) <= 6  # the clean text among them
+    assert 15 < int(run(eot=3).queries.max()) <= 18
+    # What a final member ends, no other gets; and who does not enter sends nothing.
+    whole = mmadv.attack(Victim(), TEXTS[:20], LABELS[:20], "text.exhaustive", **SPACE)
+    members = (Member(Exhaustive(), final=True), Member(Greedy(), enters=lambda oracle: oracle.region.limit > 0))
+    assert torch.equal(run().queries, whole.queries)
+    members = (Member(Beam(), enters=lambda oracle: oracle.region.limit < 0),)
+    assert int(run().queries.max()) == 1
 
 
 def wrong(text, label):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ATTACKS = (
     ("pwws", "pwws:PWWS", "probability weighted word saliency, the paper's static order", "doi:10.18653/v1/P19-1103"),
-    ("greedy", "greedy:Greedy", "word importance ranking (delete, unk, pwws), then greedy", "arXiv 1907.11932"),
+    ("greedy", "greedy:Greedy", "word importance ranking (delete, unk, pwws, fewest), then greedy", "arXiv 1907.11932"),
     ("saliency", "greedy:Saliency", "word importance by the gradient, then greedy", "arXiv 2009.06368"),
     ("beam", "beam:Beam", "beam search, fewest words first", "arXiv 2009.06368"),
     ("firstorder", "firstorder:FirstOrder", "one gradient ranks all substitutions, the best are verified", "arXiv 1712.06751"),

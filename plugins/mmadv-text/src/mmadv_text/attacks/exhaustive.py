@@ -56,8 +56,10 @@ class Exhaustive(Attack):
                 raise ParameterError(
                     f"{name} is {getattr(self, name)!r}", where=name, fix="give a whole number of at least 1"
                 )
-        for row, (lattice, limit) in enumerate(zip(oracle.region.x.book, oracle.region.limit.tolist(), strict=True)):
-            if volume(lattice, limit, self.most) > self.most:
+        region = oracle.region
+        rows = zip(region.x.number.tolist(), region.limit.tolist(), oracle.ledger.done.tolist(), strict=True)
+        for row, (number, limit, done) in enumerate(rows):
+            if not done and volume(region.x.book[number], limit, self.most) > self.most:
                 raise ParameterError(
                     f"the lattice has more than {self.most:,} points, which is as many as are searched",
                     where=f"x, row {row}",
@@ -108,6 +110,14 @@ def volume(lattice: Lattice, limit: int, most: int) -> int:
         if sum(counts[1:]) > most:  # each slot adds to it: no later one takes any away
             break
     return sum(counts[1:])
+
+
+def small(oracle: Oracle, most: int) -> Tensor:
+    """(A,) bool: lattices of at most so many points."""
+    region = oracle.region
+    rows = zip(region.x.number.tolist(), region.limit.tolist(), strict=True)
+    found = [volume(region.x.book[number], limit, most) <= most for number, limit in rows]
+    return torch.tensor(found, dtype=torch.bool, device=region.limit.device)
 
 
 def enumerated(lattice: Lattice, limit: int, slots: int) -> Tensor:

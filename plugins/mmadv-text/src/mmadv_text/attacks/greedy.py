@@ -20,7 +20,7 @@ from mmadv.errors import ParameterError, nearest
 from mmadv_text.search import Moves, ask, best, best_of_each, clean_loss, probed, stuck, texts, told
 from mmadv_text.texts import DELETED, UNKNOWN
 
-RANKINGS = ("delete", "unk", "pwws", "random")
+RANKINGS = ("delete", "unk", "pwws", "fewest", "random")
 
 
 @dataclass
@@ -39,7 +39,8 @@ class Greedy(Attack):
 
     Args:
         ranking: what makes a word important: `delete` and `unk`, one query a word; `pwws`, one query a word and one a
-            substitute (doi:10.18653/v1/P19-1103); or `random`.
+            substitute (doi:10.18653/v1/P19-1103); `fewest`, no query: the word with the fewest substitutes first, so that a
+            small budget sees many words; or `random`.
 
     Example:
         >>> Greedy(ranking="unk").ranking
@@ -68,6 +69,8 @@ class Greedy(Attack):
         """(A, S) of each slot, larger for what is replaced earlier; (A,) `loss` is that of the original."""
         if self.ranking == "random":
             return oracle.noise.uniform(oracle.region.size.shape[1:])
+        if self.ranking == "fewest":
+            return -oracle.region.size.double()
         if self.ranking != "pwws":
             return probed(oracle, DELETED if self.ranking == "delete" else UNKNOWN)
         return weighted_saliency(oracle, loss)[0]
