@@ -414,6 +414,8 @@ def _integers(values: Any, length: int, name: str) -> Tensor:
     """Whole numbers (N,), int64."""
     try:
         tensor = torch.as_tensor(values).detach()
+        if not tensor.numel() and not length:  # of no kind yet
+            tensor = tensor.to(torch.int64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{name} can't be read as numbers: {error}",

@@ -3,8 +3,11 @@
 import itertools
 import json
 import random
+import sys
 import time
+import types
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -330,6 +333,8 @@ def test_fingerprints_tell_spaces_apart(monkeypatch):
         {"candidates": Table({"good": ["fine"]})}, {"candidates": "characters"}, {"candidates": "wordnet"},
         {"similarity": 0.8, "encoder": Encoder("one")}, {"similarity": 0.8, "encoder": Encoder("two")},
         {"similarity": 0.9, "encoder": Encoder("one")}, {"similarity": 0.9, "encoder": letters},
+        {"similarity": 0.9, "encoder": lambda texts: letters(texts) + 1},
+        {"similarity": 0.9, "encoder": lambda texts: letters(texts) * 2},
     ]  # fmt: skip
     found = [space(**words) for words in every]
     assert len(set(found)) == len(every)
@@ -399,6 +404,13 @@ def test_a_stored_text_that_its_substitutions_do_not_make_is_refused():
         ("one text", "x is one string"),
         ([1, 2], "a int stands where a text is expected"),
         ([["a", "b", "c"]], "a list stands where a text is expected"),
+        ([["good", "film"]], "a list stands where a text is expected"),
+        ([("good", 1)], "a tuple stands where a text is expected"),
+        (["good film", ("a film", "good")], "(?s)texts and pairs of texts stand in one batch.*row 1"),
+        ([("a film", "good"), "good film"], "(?s)texts and pairs of texts stand in one batch.*row 1"),
+        ({"good film": 0}, "x is a dict"),
+        ({"good film"}, "x is a set"),
+        (numpy.array([["good", "film"]]), "x is a ndarray"),
         (7, "x is a int"),
         (["\ud800"], "lone surrogate"),
     ],
@@ -412,21 +424,58 @@ def test_inputs_that_are_no_texts(x, said):
     ("words", "said"),
     [
         ({"eps": -0.1}, "eps is -0.1"),
+        ({"eps": 10}, "eps is 10"),
+        ({"eps": True}, "eps is True"),
         ({"words": -1}, "words is -1"),
+        ({"words": True}, "words is True"),
+        ({"stop_words": "no"}, "stop_words is 'no'"),
         ({"edits": 1.5}, "edits is 1.5"),
         ({"similarity": 2.0, "encoder": letters}, "similarity is 2.0"),
+        ({"similarity": "0.8", "encoder": letters}, "similarity is '0.8'"),
         ({"preset": "strct"}, "strict"),
+        ({"preset": ["strict"]}, "unknown preset"),
         ({"encoder": 3}, "no similarity is asked for"),
         ({"preset": "loose", "similarity": -1, "encoder": letters}, "no similarity is asked for"),
         ({"similarity": 0.5, "encoder": 3}, "encoder is a int"),
         ({"candidates": "wordnett"}, "wordnet"),
         ({"candidates": 3}, "candidates is a int"),
         ({"candidates": "no_such_package:thing"}, "cannot be imported"),
+        ({"candidates": "a b:c"}, "cannot be imported"),
+        ({"candidates": "math:pi"}, "candidates is a float"),
+        ({"candidates": "os:getpid"}, "candidates is a int"),
+        ({"candidates": "mmadv_text.candidates.table:Table"}, "candidates is a type"),
+        ({"similarity": 0.5, "encoder": "math:pi"}, "encoder is a float"),
+        ({"similarity": 0.5, "encoder": "mmadv_text.words:Words"}, "encoder is a type"),
     ],
 )
 def test_limits_that_are_none(words, said):
     with pytest.raises(ParameterError, match=said):
         TextModality().space(**{"preset": "none", "candidates": TABLE, **words})
+
+
+@pytest.mark.parametrize("named", ["source", "maker", "Maker"])
+def test_what_is_named_may_be_the_thing_itself_or_make_it(monkeypatch, named):
+    own = types.ModuleType("own_candidates")
+    own.source, own.maker, own.encoder = TABLE, lambda: TABLE, letters
+    own.Maker = type("Maker", (Table,), {"__init__": lambda self: Table.__init__(self, {"good": ["fine"]})})
+    monkeypatch.setitem(sys.modules, "own_candidates", own)
+    space = TextModality().space(
+        preset="none", candidates=f"own_candidates:{named}", similarity=0.5, encoder="own_candidates:encoder"
+    )
+    assert space.around(Texts.of(["good"])).x.book[0].options[0][0].text == "fine"
+    assert space.similarity.encoder is letters
+
+
+def test_what_is_named_is_made_once_for_each_cache(monkeypatch, tmp_path):
+    one = TextModality().space(preset="none", candidates="wordnet").candidates
+    assert TextModality().space(preset="none", candidates="wordnet").candidates is one
+    monkeypatch.setenv("MMADV_CACHE", str(tmp_path))
+    assert TextModality().space(preset="none", candidates="wordnet").candidates is not one
+
+
+def test_an_empty_batch_may_have_an_empty_list_of_labels():
+    result = mmadv.attack(letters, [], [], "text.pwws", preset="none", eps=1.0, candidates=TABLE)
+    assert result.status == []
 
 
 class Told(torch.nn.Module):
@@ -440,6 +489,12 @@ class Told(torch.nn.Module):
 
     def forward(self, ids):
         return self.answer.expand(len(ids), -1) + 0 * self.embedding(ids).sum(1)
+
+
+@pytest.mark.parametrize("replacements", [{"good": "fine"}, {"good": [3]}])
+def test_a_table_holds_lists_of_texts(replacements):
+    with pytest.raises(ParameterError, match="the replacements of 'good' are"):
+        Table(replacements)
 
 
 def test_errors_of_a_victims_own_reach_who_wrote_it():
@@ -459,9 +514,15 @@ def test_a_source_that_answers_for_other_texts():
         def __call__(self, texts):
             return None
 
+    class Strings(Table):
+        def __call__(self, texts):
+            return [[["fine"] for _ in text.words] for text in texts]
+
     for source, said in (
         (Short({"good": ["fine"]}), "gave 1 texts .* about 2 texts"),
         (Nothing({}), "gave a NoneType"),
+        (Strings({}), "a candidate for 'good' of table is 'fine'"),
+        (Table({"good": ["fine"]}, "article"), "source is called article"),
     ):
         with pytest.raises(InputError, match=said):
             TextSpace(source, editable=EVERY).around(Texts.of(["good", "good film"]))

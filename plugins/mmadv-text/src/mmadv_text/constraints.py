@@ -14,7 +14,7 @@ from torch import Tensor
 from mmadv.errors import ParameterError, TargetError
 from mmadv_text import language
 from mmadv_text.encoder import identity
-from mmadv_text.texts import Change, Lattice, Texts
+from mmadv_text.texts import ARTICLE, Change, Lattice, Texts
 from mmadv_text.words import NUMBER, Words
 
 QUOTED = regex.compile(r"“[^”]*”|\"[^\"]*\"|«[^»]*»")
@@ -100,7 +100,7 @@ class Similarity:
         name: of the encoder, for records.
 
     Raises:
-        ParameterError: a threshold outside [−1, 1].
+        ParameterError: a threshold that is no number of [−1, 1].
 
     Example:
         >>> lengths = Similarity(lambda texts: torch.tensor([[float(len(text)), 1.0] for text in texts]), 0.9)
@@ -117,7 +117,7 @@ class Similarity:
     """Embeddings that are kept, so that no text is encoded twice."""
 
     def __post_init__(self) -> None:
-        if not -1 <= self.least <= 1:
+        if isinstance(self.least, bool) or not isinstance(self.least, (int, float)) or not -1 <= self.least <= 1:
             raise ParameterError(
                 f"similarity is {self.least!r}", where="similarity", fix="give a cosine between -1 and 1, such as 0.8"
             )
@@ -213,7 +213,7 @@ class WordShare:
 
     def distance(self, adv: Texts, x: Texts) -> Tensor:
         """(A,) the share of words replaced."""
-        changed = [sum(change.source != "article" for change in adv.changes(row)) for row in range(len(adv))]
+        changed = [sum(change.source != ARTICLE for change in adv.changes(row)) for row in range(len(adv))]
         length = [max(len(adv.lattice(row)[0].words.spans), 1) for row in range(len(adv))]
         return torch.tensor(changed) / torch.tensor(length)
 

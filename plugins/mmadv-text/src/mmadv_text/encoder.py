@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmadv.errors import AssetError
-from mmadv.target import quiet
+from mmadv.target import quiet, told_apart
 
 
 class CutWarning(UserWarning):
@@ -28,10 +29,10 @@ def digest(model: nn.Module) -> str:
     return found.hexdigest()
 
 
-def identity(encoder: object) -> str:
-    """What an encoder says of itself for records, or what it is called."""
+def identity(encoder: Callable[..., Any]) -> str:
+    """What an encoder says of itself for records, or what tells its function from others."""
     told = getattr(encoder, "fingerprint", None)
-    return str(told()) if callable(told) else getattr(encoder, "__qualname__", type(encoder).__qualname__)
+    return str(told()) if callable(told) else told_apart(encoder)
 
 
 class SentenceEncoder:

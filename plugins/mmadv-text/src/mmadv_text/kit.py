@@ -124,6 +124,9 @@ class TextKit(Kit):
         every = {"stop_words": True, "entities": True, "digits": True, "quoted": True}
         return [{"candidates": TABLE, "preset": "none", **every}]
 
+    def radius(self, value: float) -> dict[str, Any]:
+        return {"eps": min(value, 1.0)}
+
     def duel(self, words: SpaceWords) -> Stage:
         generator = torch.Generator().manual_seed(0)
         # Words 0–23 speak for class 0 and 24–47 for class 1; a replacement takes some of that away.

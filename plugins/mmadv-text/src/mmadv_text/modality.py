@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from mmadv import assets
 from mmadv import rows as row_axis
 from mmadv.errors import ParameterError, RunError, nearest
 from mmadv_text import space as text_space
 from mmadv_text.candidates import Candidate, Source
 from mmadv_text.constraints import Editable, Similarity
-from mmadv_text.texts import Lattice, Texts
+from mmadv_text.texts import ARTICLE, Lattice, Texts
 from mmadv_text.words import Words
 
 if TYPE_CHECKING:
@@ -79,9 +81,11 @@ class TextModality:
             preset: `strict`, `loose` or `none`: limits for what is not given.
             eps: the share of words that may be replaced.
             words: how many words may be replaced.
-            candidates: `wordnet`, `characters`, a source, or a trusted `package.module:attribute`.
+            candidates: `wordnet`, `characters`, a source, or a trusted `package.module:attribute`: a source, or a class or function
+                without arguments that makes one.
             similarity: least cosine similarity to the original's embedding; −1 switches the check off.
-            encoder: of sentences: a callable, a folder or hub name, or a trusted `package.module:attribute`.
+            encoder: of sentences: a callable, a folder or hub name, or a trusted `package.module:attribute`: an encoder, or a class or
+                function without arguments that makes one.
             edits: how many characters may change.
             stop_words, digits, entities, quoted, markup: whether such words may be replaced; see `Editable`.
             articles: repair a/an before a replacement.
@@ -89,7 +93,14 @@ class TextModality:
         Raises:
             ParameterError: an unknown preset or source, a limit out of range, an encoder that nothing uses.
         """
-        if preset not in PRESETS:
+        flags = {
+            "stop_words": stop_words, "digits": digits, "entities": entities, "quoted": quoted, "markup": markup,
+            "articles": articles,
+        }  # fmt: skip
+        for name, value in flags.items():
+            if not isinstance(value, bool):
+                raise ParameterError(f"{name} is {value!r}", where=name, fix="give true or false")
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ParameterError(f"unknown preset {preset!r}", where="preset", fix=nearest(str(preset), PRESETS))
         if eps is None:
             # Who limits the number of words or characters has said how much may change, if the preset says nothing.
@@ -180,8 +191,8 @@ def _restored(plain: dict[str, Any]) -> Texts:
         RunError: they don't make the recorded text.
     """
     # Which articles are repaired follows from what is replaced, so that one tells of all of them.
-    articles = any(change["source"] == "article" for change in plain["substitutions"])
-    own = [change for change in plain["substitutions"] if change["source"] != "article"]
+    articles = any(change["source"] == ARTICLE for change in plain["substitutions"])
+    own = [change for change in plain["substitutions"] if change["source"] != ARTICLE]
     slots = tuple(change["word"] for change in own)
     options = tuple((Candidate(one["replacement"], one["source"], one["sense"]),) for one in own)
     texts = Texts.lattices([Lattice(Words.of(plain["original"]), slots, options, plain["pair"], articles)])
@@ -202,51 +213,56 @@ def _read_again(text: Any) -> Any:
 
 def _source(candidates: str | Source) -> Source:
     if not isinstance(candidates, str):
-        if not isinstance(candidates, Source):
-            raise ParameterError(
-                f"candidates is a {type(candidates).__name__}",
-                where="candidates",
-                fix="give the name of a source, or an object like mmadv_text.candidates.Source",
-            )
-        return candidates
-    if candidates not in SOURCES and ":" not in candidates:
+        found = candidates
+    elif candidates in SOURCES or ":" in candidates:
+        found = _shared(SOURCES.get(candidates, candidates), "candidates", str(assets.cache_folder()))
+    else:
         raise ParameterError(f"unknown source {candidates!r}", where="candidates", fix=nearest(candidates, SOURCES))
-    return _shared_source(candidates)
-
-
-@functools.cache
-def _shared_source(name: str) -> Source:
-    """One source for all spaces, so that what it knows of a text is kept."""
-    try:
-        return resolve_name(SOURCES.get(name, name))()
-    except (ImportError, AttributeError) as error:
+    if isinstance(found, type) or not isinstance(found, Source):
         raise ParameterError(
-            f"the source cannot be imported: {error}", where="candidates", fix="name it package.module:attribute"
-        ) from error
+            f"candidates is a {type(found).__name__}",
+            where="candidates",
+            fix="give the name of a source, or an object like mmadv_text.candidates.Source",
+        )
+    return found
 
 
 def _encoder(encoder: Any, least: float) -> tuple[Any, float, str]:
-    if encoder is not None and not isinstance(encoder, (str, Path)):
-        if not callable(encoder):
-            raise ParameterError(
-                f"encoder is a {type(encoder).__name__}",
-                where="encoder",
-                fix="give a function of a list of texts, a folder or hub name, or package.module:attribute",
-            )
-        return encoder, least, getattr(encoder, "name", type(encoder).__name__)
-    name = str(encoder or ENCODER)
-    return _shared_encoder(name), least, name
+    name = getattr(encoder, "name", type(encoder).__name__)
+    if encoder is None or isinstance(encoder, (str, Path)):
+        name = str(encoder or ENCODER)
+        place = name if ":" in name else "mmadv_text.encoder:SentenceEncoder"
+        encoder = _shared(place, "encoder", str(assets.cache_folder()), *([] if ":" in name else [name]))
+    if isinstance(encoder, type) or not callable(encoder):
+        raise ParameterError(
+            f"encoder is a {type(encoder).__name__}",
+            where="encoder",
+            fix="give a function of a list of texts, a folder or hub name, or package.module:attribute",
+        )
+    return encoder, least, name
 
 
 @functools.cache
-def _shared_encoder(name: str) -> Any:
-    if ":" in name:
-        try:
-            return resolve_name(name)()
-        except (ImportError, AttributeError) as error:
-            raise ParameterError(
-                f"the encoder cannot be imported: {error}", where="encoder", fix="name it package.module:attribute"
-            ) from error
-    from mmadv_text.encoder import SentenceEncoder
+def _shared(place: str, where: str, folder: str, *given: str) -> Any:
+    """What is named `package.module:attribute`, once for all spaces, so that what it knows of a text is kept.
 
-    return SentenceEncoder(name)
+    Args:
+        place: its name; what can be called with `given` alone is called, and what asks for texts is the thing itself.
+        where: the word that names it.
+        folder: of the cache, whose assets it may hold.
+        given: arguments.
+    """
+    try:
+        found = resolve_name(place)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ParameterError(
+            f"{place!r} cannot be imported: {error}", where=where, fix="name it package.module:attribute"
+        ) from error
+    if callable(found):
+        asked = [
+            one for one in inspect.signature(found).parameters.values()
+            if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        ]  # fmt: skip
+        if len(asked) == len(given):
+            return found(*given)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from mmadv.noise import mixed
 from mmadv.rows import shared
 from mmadv_text.candidates import Candidate, Source
 from mmadv_text.constraints import Editable, Similarity, distances, edited
-from mmadv_text.texts import UNKNOWN, Lattice, Moved, Text, Texts
+from mmadv_text.texts import ARTICLE, UNKNOWN, Lattice, Moved, Text, Texts
 
 OFFSET = -UNKNOWN
 """Choices below 0, which only probes make."""
@@ -128,7 +128,7 @@ class TextSpace:
 
     Args:
         candidates: what offers the replacements.
-        eps: the share of words that may be replaced, at most.
+        eps: the share of words that may be replaced, at most; inf for a minimum-norm search.
         words: how many words may be replaced, at most.
         editable: which words may be replaced at all.
         similarity: how near the meaning must stay to the original's.
@@ -155,12 +155,13 @@ class TextSpace:
     articles: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.eps, (int, float)) or not self.eps >= 0:
+        share = not isinstance(self.eps, bool) and isinstance(self.eps, (int, float))
+        if not share or not (0 <= self.eps <= 1 or self.eps == math.inf):
             raise ParameterError(
                 f"eps is {self.eps!r}", where="eps", fix="give the share of words that may be replaced, such as 0.2"
             )
         for name, value in (("words", self.words), ("edits", self.edits)):
-            if value is not None and (not isinstance(value, int) or value < 0):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise ParameterError(f"{name} is {value!r}", where=name, fix="give a whole number of at least 0")
 
     def fingerprint(self) -> str:
@@ -239,14 +240,30 @@ class TextSpace:
                 continue
             key = word, id(own)
             if key not in known:
-                found = {one.text: one for one in own if one.text and one.text != word}
-                if not self.editable.stop_words:
-                    found = {text: one for text, one in found.items() if self.editable.admits(text)}
-                known[key] = own, tuple(found.values())
+                known[key] = own, self._usable(own, word)
             if usable := known[key][1]:
                 slots.append(number)
                 kept.append(usable)
         return Lattice(plain.words, tuple(slots), tuple(kept), plain.pair, self.articles)
+
+    def _usable(self, own: Sequence[Candidate], word: str) -> tuple[Candidate, ...]:
+        """Candidates of a word without doubles, the word itself and negations where those stay."""
+        for one in own:
+            if not isinstance(one, Candidate) or not isinstance(one.text, str) or one.source == ARTICLE:
+                found = (
+                    "source is called article"
+                    if isinstance(one, Candidate) and one.source == ARTICLE
+                    else f"is {one!r}"
+                )
+                raise InputError(
+                    f"a candidate for {word!r} of {getattr(self.candidates, 'name', 'the source')} {found}"[:200],
+                    where="candidates",
+                    fix="give mmadv_text.candidates.Candidate(text, source), the source called by a name of its own",
+                )
+        usable = {one.text: one for one in own if one.text and one.text != word}
+        if not self.editable.stop_words:
+            usable = {text: one for text, one in usable.items() if self.editable.admits(text)}
+        return tuple(usable.values())
 
     def relaxed(self) -> Self:
         return dataclasses.replace(self, eps=float("inf"))
@@ -254,7 +271,7 @@ class TextSpace:
     def measures(self, x: Texts, adv: Texts) -> dict[str, Tensor]:
         """Words replaced, characters edited and, where a threshold is set, similarity to the original and the threshold."""
         changes = [adv.changes(row) for row in range(len(adv))]
-        words = [sum(change.source != "article" for change in one) for one in changes]
+        words = [sum(change.source != ARTICLE for change in one) for one in changes]
         edits = [edited(one) for one in changes]
         found = {"words": torch.tensor(words).float(), "edits": torch.tensor(edits).float()}
         if self.similarity is not None:
@@ -267,27 +284,33 @@ def checked(x: Any) -> Texts:
     """Texts of what a user passed.
 
     Raises:
-        InputError: one string in place of a list, or something that is no text.
+        InputError: one string in place of a list, what has no order of rows, something that is no text, or texts beside pairs.
     """
     if isinstance(x, Texts):
         return x
     if isinstance(x, str):
         raise InputError("x is one string", where="x", fix="give a list of texts; one text becomes a list by [text]")
-    try:
-        texts: list[Text] = list(x)
-    except TypeError as error:
-        raise InputError(f"x is a {type(x).__name__}", where="x", fix="give a list of strings") from error
+    if isinstance(x, (Mapping, Set)) or getattr(x, "ndim", 1) != 1 or not hasattr(x, "__iter__"):
+        raise InputError(f"x is a {type(x).__name__}", where="x", fix="give a list of strings, in the order of y")
+    texts: list[Text] = list(x)
     for row, text in enumerate(texts):
-        pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text)
+        # A list is never a pair: one of two words would be taken for one.
+        pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
         if not isinstance(text, str) and not pair:
             raise InputError(
                 f"a {type(text).__name__} stands where a text is expected",
                 where=f"x, row {row}",
-                fix="give strings, or pairs (premise, hypothesis) of strings, whose second part is attacked",
+                fix="give strings, or pairs: tuples (premise, hypothesis) of strings, whose second part is attacked",
+            )
+        if isinstance(text, str) != isinstance(texts[0], str):
+            raise InputError(
+                "texts and pairs of texts stand in one batch",
+                where=f"x, row {row}",
+                fix="give the ones or the others; a text alone is the pair ('', text)",
             )
         for part in (text,) if isinstance(text, str) else text:
             _encodable(part, row)
-    return Texts.of([text if isinstance(text, str) else (text[0], text[1]) for text in texts])
+    return Texts.of(texts)
 
 
 def _encodable(text: str, row: int) -> None:

@@ -21,6 +21,9 @@ DELETED, UNKNOWN = -1, -2
 Text = str | tuple[str, str]
 """A text, or a pair whose second part is attacked."""
 
+ARTICLE = "article"
+"""What a repaired a/an names as its source; no source of candidates may be called so."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -30,7 +33,7 @@ class Change:
         word: number of the word.
         original: what stood there.
         replacement: what stands there now.
-        source: what offered it; `article` for a repaired a/an, which counts as no word of its own.
+        source: what offered it; `ARTICLE` for a repaired a/an, which counts as no word of its own.
         sense: what it was offered for.
     """
 
@@ -177,7 +180,7 @@ class Lattice:
     def changes(self, choice: dict[int, int]) -> list[Change]:
         """Every place where the text with the chosen options differs from the original, in order."""
         words = self.words.words
-        found = [Change(word, words[word], form, "article") for word, form in self._repaired(choice).items()]
+        found = [Change(word, words[word], form, ARTICLE) for word, form in self._repaired(choice).items()]
         for slot, option in choice.items():
             if option > 0:
                 one, word = self.options[slot][option - 1], self.slots[slot]

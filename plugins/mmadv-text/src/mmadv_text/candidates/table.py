@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+from mmadv.errors import ParameterError
 from mmadv_text.candidates import Candidate
 from mmadv_text.words import Words
 
@@ -17,12 +18,22 @@ class Table:
         replacements: by word, best first.
         name: for records.
 
+    Raises:
+        ParameterError: replacements that are no lists of texts.
+
     Example:
         >>> Table({"good": ["fine", "good"]})([Words.of("Good grief")])[0][0]
         [Candidate(text='fine', source='table', sense='')]
     """
 
     def __init__(self, replacements: Mapping[str, Sequence[str]], name: str = "table") -> None:
+        for word, texts in replacements.items():
+            if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+                raise ParameterError(
+                    f"the replacements of {word!r} are {texts!r}"[:200],
+                    where="Table",
+                    fix=f'give a list: {{{word!r}: ["…"]}}',
+                )
         self.name = name
         self._candidates = {
             word: [Candidate(text, name) for text in dict.fromkeys(texts) if text != word]
