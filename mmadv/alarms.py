@@ -51,6 +51,8 @@ def verdict(alarms: Iterable[Alarm]) -> Trust:
 PROBE_ROWS, PROBE_CALLS = 2, 3
 FALLEN, MISLED = 0.25, 0.5
 """Shares of first steps along gradients that lower the loss from which on a victim is suspect, and a number invalid."""
+UNTOUCHABLE = 0.05
+"""Share of attacked examples that no attack may change from which on robust accuracy says little of the victim."""
 PLANTED_MISSED = 0.05
 """Share of planted adversarials that a sound attack may miss (arXiv 2206.13991 asks for all but a few)."""
 
@@ -163,6 +165,27 @@ def of_counts(counts: Counts, *, eot: int) -> tuple[Alarm, ...]:
         )
         alarms.append(Alarm("randomised", Trust.SUSPECT, message))
     return tuple(alarms)
+
+
+def of_untouchable(count: int, total: int) -> tuple[Alarm, ...]:
+    """The alarm that examples of which nothing may be changed give cause for: they are robust against anything.
+
+    Args:
+        count: of them.
+        total: examples that were attacked.
+
+    Example:
+        >>> [[alarm.trust.value for alarm in of_untouchable(count, 20)] for count in (1, 6, 17)]
+        [[], ['suspect'], ['invalid']]
+    """
+    share = _at_least(count, total) if count else 0.0
+    if share <= UNTOUCHABLE:
+        return ()
+    message = (
+        f"of {count} of {total} attacked examples nothing may be changed within the threat model, and they count as robust whatever "
+        "the victim does; give a larger eps, further candidates, or examples that can be changed"
+    )
+    return (Alarm("untouchable_examples", Trust.INVALID if share > 0.5 else Trust.SUSPECT, message),)
 
 
 def _at_least(hits: int, total: int) -> float:

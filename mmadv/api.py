@@ -337,12 +337,15 @@ def result_of(
     columns = (ledger.adv, ledger.fooled, ledger.distance, ledger.queries, ledger.gradients, ledger.score, still)
     adv, fooled, distance, queries, gradients, score, still = (rows.moved(column, home) for column in columns)
     checks = alarms.PROBE_CALLS * min(alarms.PROBE_ROWS, len(problem.y)) + int(fooled.sum())
-    return Result(
+    result = Result(
         adv, ledger.status, fooled, distance, queries, gradients, score, still,
         problem.y, problem.ids, ledger.forwards, ledger.backwards, checks,
         (*alarms.of_counts(counts, eot=problem.eot), *alarms.of_planted([counts])), name, nearest,
         notes={label: rows.moved(values, home) for label, values in ledger.notes.items()},
+        terms={label: rows.moved(values, home) for label, values in ledger.terms.items()},
     )  # fmt: skip
+    fixed = result.untouched
+    return dataclasses.replace(result, alarms=(*result.alarms, *alarms.of_untouchable(fixed.hits, fixed.total)))
 
 
 def _named(catalog: Catalog, attack: str | Attack, modality: str | None) -> tuple[str, Callable[..., Attack]]:

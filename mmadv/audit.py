@@ -59,8 +59,9 @@ SCHEMA = pa.schema(
 )
 """A record. `eps` is null for a minimum-norm attack, whose `distance` answers every ε. `origin` and `origin_eps` say which
 attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack.
-`measures` are the space's further figures of a success, and what the attack itself notes of any example. Where labels are known by texts, `said` holds three: what is right, what
-the victim said to the clean input and what to the stored adversarial. `recalled` answers were known already and cost no query."""
+`measures` are what an example was attacked under (`Region`'s terms), fooled or not, the space's further figures of a success, and what
+the attack itself notes. Where labels are known by texts, `said` holds three: what is right, what the victim said to the clean input and
+what to the stored adversarial. `recalled` answers were known already and cost no query."""
 
 Record = dict[str, Any]
 
@@ -261,6 +262,7 @@ class Audit:
         records: list[Record] = []
         advs: dict[str, Tensor] = {}
         counts = alarms.Counts()
+        terms: dict[str, None] = {}
         if stage.campaign.plant and not unit.shard:
             problem = stage.problem(examples, max(stage.levels), entry)
             try:
@@ -283,6 +285,7 @@ class Audit:
                 problem = stage.problem(part, eps, entry)
                 ledger, seen = api.run(stage.kind, problem, attack)
                 counts += seen
+                terms |= dict.fromkeys(ledger.terms)
                 stored, decisions, measures, said = self._stored(stage, problem, ledger, open_rows, place, advs)
                 for at, row in enumerate(open_rows.tolist()):
                     success = bool(ledger.fooled[at])
@@ -292,7 +295,7 @@ class Audit:
                         "distance": float(ledger.distance[at]) if torch.isfinite(ledger.distance[at]) else None,
                         "score": finite(ledger.score[at]), "clean_score": finite(ledger.clean_score[at]),
                         "queries": int(ledger.queries[at]), "recalled": int(ledger.recalled[at]),
-                        "gradients": int(ledger.gradients[at]), "measures": _with_notes(measures.get(row), ledger, at),
+                        "gradients": int(ledger.gradients[at]), "measures": _measured(ledger, at, measures.get(row, {})),
                         "origin": label, "origin_eps": eps,
                         "adv_sha256": digest(advs[f"{row:04d}"]) if success else None,
                     }  # fmt: skip
@@ -317,7 +320,7 @@ class Audit:
             }
         pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), place / "records.parquet")
         save_file(advs, place / "adv.safetensors")
-        seal(place, {"counts": vars(counts)})
+        seal(place, {"counts": vars(counts), "terms": list(terms)})
         write_json(place / "cost.json", {"seconds": time.perf_counter() - began})
 
     def _earlier(self, unit: Unit) -> dict[float | None, dict[int, Record]]:
@@ -401,7 +404,10 @@ class Audit:
             ) from error
 
 
-def _with_notes(measures: dict[str, float] | None, ledger: Any, at: int) -> dict[str, float] | None:
-    """The space's figures of a success, if it is one, and the attack's own notes of the row at `at`, if it has any."""
-    notes = {name: float(values[at]) for name, values in ledger.notes.items() if not math.isnan(values[at])}
-    return {**(measures or {}), **notes} if notes else measures
+def _measured(ledger: Any, at: int, success: dict[str, float]) -> dict[str, float] | None:
+    """What the row at `at` was attacked under, its figures if it is a success, and the attack's own notes; None for none."""
+    terms, notes = (
+        {name: float(values[at]) for name, values in told.items() if not math.isnan(values[at])}
+        for told in (ledger.terms, ledger.notes)
+    )
+    return {**terms, **success, **notes} or None

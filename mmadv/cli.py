@@ -444,6 +444,11 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
             Text(f"weakest link: {weak['name']}{judged}, {kept} at eps {weak['eps']:.4g}{scale}"), soft_wrap=True
         )
     for campaign in summary["campaigns"]:
+        if fixed := [
+            f"{point['untouchable']} at eps {point['eps']:.4g}" for point in campaign["worst"] if point["untouchable"]
+        ]:
+            told = f"{campaign['name']}: of examples that count as robust, nothing may be changed of {', '.join(fixed)}"
+            console.print(Text(told, style="yellow"), soft_wrap=True)
         if left := campaign["skipped"]:
             lines = [
                 f"{campaign['name']}: {len(left)} left out of the data",

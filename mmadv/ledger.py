@@ -62,6 +62,7 @@ class Ledger:
         backwards: likewise.
         signals: for alarms.
         notes: (N,) what the attack itself says of each example (`Oracle.note`), by name; NaN where it says nothing.
+        terms: (N,) what each example was attacked under, by name; NaN where there is nothing to say.
     """
 
     adv: Any
@@ -80,6 +81,7 @@ class Ledger:
     backwards: int = field(default=0)
     signals: Signals | None = shared(default=None)  # noqa: RUF009 (it is a field)
     notes: dict[str, Tensor] = shared(default_factory=dict)  # noqa: RUF009
+    terms: dict[str, Tensor] = shared(default_factory=dict)  # noqa: RUF009
 
     @classmethod
     def blank(cls, x: Any, rows: int, device: torch.device, dtype: torch.dtype) -> Ledger:

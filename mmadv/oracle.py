@@ -93,12 +93,17 @@ class Oracle:
         self.ledger = Ledger.blank(
             rows.copied(self.region.x), len(leaf), leaf.device, torch.promote_types(leaf.dtype, torch.float32)
         )
+        if hasattr(self._region, "terms"):
+            self.ledger.terms = self._region.terms()
         self._whole, self._place = self.ledger, torch.arange(len(leaf), device=leaf.device)
         self.signals = Signals.none(leaf.device)
         self.forwards = self.backwards = 0
         # Discrete candidates come up again and again; what was answered once isn't asked again.
         self._memo = Memo() if hasattr(self.region, "keys") and self.deterministic else None
         self._opened = False
+        self._classes: int | None = None
+        # How far sums of probabilities were from 1.
+        self._improbable = torch.zeros((), dtype=torch.float64, device=leaf.device)
         self._climbed: Tensor | None = None  # (A,) or (A, K) the loss where the newest gradient was taken
         self._started: Tensor | None = None  # that where an ascent began
         self._owned = False  # whether the ledger's adversarials are in memory of their own
@@ -217,6 +222,8 @@ class Oracle:
         """Settle every row, judging once more the best iterate of those that were never fooled."""
         if len(self.y):
             self.open()
+        if float(self._improbable) > IMPROBABLE:
+            raise self._no_probabilities(f"are up to {float(self._improbable):.4g} off a sum of 1")
         self._settle()
         ledger, region = self._whole, self._region
         if self._nearest:
@@ -363,7 +370,7 @@ class Oracle:
                     loss = _averaged(likelihood, eot)
                 else:
                     answer = target(x)
-            output = answered(target, answer, len(y) * eot)
+            output = self._alike(answered(target, answer, len(y) * eot))
             if eot > 1:
                 output = expected(output, len(y), eot)
             values: Any = None
@@ -382,6 +389,36 @@ class Oracle:
             return output.detach(), values.detach(), gradients[0]
         gradient = back(gradients)  # of every pass; a row's is their sum
         return output.detach(), values.detach(), gradient.reshape(len(y), eot, *gradient.shape[1:]).sum(1)
+
+    def _alike(self, output: Tensor) -> Tensor:
+        """A victim's answer, seen to have the classes of its first one; how far probabilities stray is told when the run closes.
+
+        Raises:
+            TargetError: other classes.
+        """
+        declared = self.problem.target.output
+        if not output.is_floating_point() or declared is Output.VALUES:
+            return output
+        self._classes = self._classes or output.shape[1]
+        if output.shape[1] != self._classes:
+            raise TargetError(
+                f"the victim answers {output.shape[1]} classes, and first it answered {self._classes}",
+                where=self.problem.target.name,
+                fix="return the same classes for every batch",
+            )
+        if declared in (Output.PROBABILITIES, Output.LOG_PROBABILITIES) and len(output):
+            off = (output.detach().logsumexp(1).exp() - 1).abs()
+            off = torch.where(torch.isfinite(off), off, 0.0).amax()  # NaN is an error of its own, for its row alone
+            self._improbable = torch.maximum(self._improbable, off.to(self._improbable))
+        return output
+
+    def _no_probabilities(self, what: str) -> TargetError:
+        words = self.problem.target.output.value.replace("_", " ")
+        return TargetError(
+            f"the victim's {words} {what}",
+            where=self.problem.target.name,
+            fix=f"return {words} that sum to 1, or declare output='logits'",
+        )
 
     # --- judging ---------------------------------------------------------------------------------
 
@@ -540,11 +577,7 @@ class Oracle:
             off = (sums - 1).abs() > IMPROBABLE  # NaN is an error of its own, for its row alone
             if bool(off.any()):
                 row = int(off.nonzero()[0, 0])
-                raise TargetError(
-                    f"the victim's {declared.value.replace('_', ' ')} sum to {float(sums[row]):.4g} in row {row}",
-                    where=self.problem.target.name,
-                    fix=f"return {declared.value.replace('_', ' ')} that sum to 1, or declare output='logits'",
-                )
+                raise self._no_probabilities(f"sum to {float(sums[row]):.4g} in row {row}")
         if declared is Output.LOGITS:
             sums = (output.sum(1) - 1).abs() < 1e-3
             self.signals.looks_like_probabilities += (sums & (output >= 0).all(1)).sum()

@@ -49,6 +49,46 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Term:
+    """One of the terms that examples were attacked under, in sum.
+
+    Args:
+        name: of it.
+        hits: attacked examples that it applies to.
+        total: attacked examples.
+        least: of them.
+        mean: of them.
+        most: of them.
+
+    Example:
+        >>> print(Term.of("candidates", [3.0, 9.0, float("nan")]), "|", Term.of("threshold", [0.7, 0.7]))
+        candidates 6 on average in 2 of 3 | threshold 0.7
+    """
+
+    name: str
+    hits: int
+    total: int
+    least: float
+    mean: float
+    most: float
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[float | None]) -> Term:
+        """The term of so many examples; None or NaN where it doesn't apply."""
+        there = [value for value in values if value is not None and value == value]
+        mean = sum(there) / max(len(there), 1)
+        return cls(name, len(there), len(values), min(there, default=0.0), mean, max(there, default=0.0))
+
+    def __str__(self) -> str:
+        value = f"{self.least:.4g}" if self.least == self.most else f"{self.mean:.4g} on average"
+        return f"{self.name} {value}" + ("" if self.hits == self.total else f" in {self.hits} of {self.total}")
+
+
+UNTOUCHABLE = "untouchable"
+"""The term that is 1 where nothing may be changed; such examples are counted apart."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """A result in sum. Examples with status `error` or `infeasible` are in no denominator, and are listed.
 
@@ -60,6 +100,8 @@ class Summary:
         queries: mean forward passes per attacked example.
         gradients: mean backward passes per attacked example.
         alarms: signs that the figures can't be relied on.
+        untouchable: robust examples of which nothing may be changed within the threat model, of those that were attacked.
+        terms: what the examples were attacked under.
     """
 
     clean: Rate
@@ -69,6 +111,8 @@ class Summary:
     queries: float
     gradients: float
     alarms: tuple[Alarm, ...]
+    untouchable: Rate = Rate(0, 0)
+    terms: tuple[Term, ...] = ()
 
     @property
     def trust(self) -> Trust:
@@ -76,12 +120,19 @@ class Summary:
         return verdict(self.alarms)
 
     def __str__(self) -> str:
+        fixed = self.untouchable
         lines = [
             f"clean accuracy   {self.clean}",
             f"robust accuracy  {self.robust}, an upper bound",
+            *(
+                [f"  untouchable    {fixed.hits} of {fixed.total}, of which nothing may be changed"]
+                if fixed.hits
+                else []
+            ),
             *([f"  once stored    {self.stored}"] if self.stored else []),
             "statuses         " + ", ".join(f"{name} {count}" for name, count in self.statuses.items()),
             f"cost             {self.queries:.1f} queries, {self.gradients:.1f} gradients per attacked example",
+            *([f"terms            {', '.join(map(str, self.terms))}"] if self.terms else []),
             f"verdict          {self.trust.value}",
             *(f"  {alarm.code}: {alarm.message}" for alarm in self.alarms),
         ]
@@ -103,6 +154,19 @@ def rates(status: Sequence[str], fooled: Sequence[bool]) -> tuple[Rate, Rate]:
     ]
     right = [hit for one, hit in counted if one != Status.ALREADY_WRONG]
     return Rate(len(right), len(counted)), Rate(right.count(False), len(counted))
+
+
+def untouched(status: Sequence[str], fixed: Sequence[float | None]) -> Rate:
+    """The robust ones of which nothing may be changed, of all examples that were attacked and counted.
+
+    Example:
+        >>> untouched(["robust", "fooled", "robust", "already_wrong"], [1.0, None, None, 1.0])
+        Rate(hits=1, total=3)
+    """
+    attacked = [one in (Status.ROBUST, Status.FOOLED) for one in status]
+    return Rate(
+        sum(one == Status.ROBUST and value == 1 for one, value in zip(status, fixed, strict=True)), sum(attacked)
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,6 +193,7 @@ class Result:
         keys: N names of the examples in the data that they come from; none where x and y were given.
         skipped: what of the data was left out, and why.
         notes: (N,) what the attack itself says of each example, by name, and NaN where it says nothing; no figure rests on it.
+        terms: (N,) what each example was attacked under, by name, such as a threshold, and NaN where there is nothing to say.
     """
 
     adv: Any
@@ -150,6 +215,7 @@ class Result:
     keys: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notes: dict[str, Tensor] = field(default_factory=dict)
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in self._counts().items())
@@ -177,7 +243,19 @@ class Result:
             mean(self.queries),
             mean(self.gradients),
             self.alarms,
+            self.untouched,
+            tuple(
+                Term.of(name, values.cpu()[attacked].tolist())
+                for name, values in self.terms.items()
+                if name != UNTOUCHABLE
+            ),
         )
+
+    @property
+    def untouched(self) -> Rate:
+        """Robust examples of which nothing may be changed, of those that were attacked."""
+        fixed = self.terms.get(UNTOUCHABLE)
+        return untouched(self.status, [None] * len(self.status) if fixed is None else fixed.tolist())
 
     def robust_accuracy(self, eps: Sequence[float]) -> list[Rate]:
         """Robust accuracy at each ε from the distances of one minimum-norm run.

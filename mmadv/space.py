@@ -34,7 +34,13 @@ class Constraint(Protocol):
 
 
 class Region(Protocol):
-    """Rows: the feasible set around each clean input. Attacks of a modality may use more than this."""
+    """Rows: the feasible set around each clean input. Attacks of a modality may use more than this.
+
+    What a region may have besides: `keys(adv)`, (A,) or (A, K) int64 that tell candidates apart, so that none is asked about twice;
+    `outside(adv)`, what a search could have known to be infeasible; `terms()`, what each row is attacked under, by name and (A,)
+    each, such as a threshold or how many candidates there are, for every record, NaN where there is nothing to say. Of these
+    `untouchable` is 1 where no point but the clean input is feasible: such rows are counted beside the number.
+    """
 
     x: Any
 

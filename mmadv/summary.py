@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmadv import alarms
 from mmadv.ledger import Status
-from mmadv.result import Rate, rates
+from mmadv.result import UNTOUCHABLE, Rate, Term, rates, untouched
 from mmadv.stage import Stage, Unit
 
 if TYPE_CHECKING:
@@ -132,8 +132,13 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
             rates([one.status for one in those], [one.hit for one in those])[1] for those in (found, kept)
         )
         fooled = sum(one.hit and one.status != Status.ALREADY_WRONG for one in found)
-        worst_curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored), "fooled": fooled})
-    further = (*(_beaten(attacks) if stage.kind.continuous else ()), *alarms.of_planted(everything))
+        fixed = _untouched(told, stage, eps)
+        point = {"eps": eps, "robust": _rate(robust), "stored": _rate(stored), "fooled": fooled}
+        worst_curve.append({**point, "untouchable": fixed.hits})
+    further = [*(_beaten(attacks) if stage.kind.continuous else ()), *alarms.of_planted(everything)]
+    if levels:
+        fixed = _untouched(told, stage, levels[-1])
+        further += alarms.of_untouchable(fixed.hits, fixed.total)
     raised = [alarms.Trust(alarm["trust"]) for one in attacks for alarm in one["alarms"]] + [
         alarm.trust for alarm in further
     ]
@@ -147,6 +152,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
         "skipped": [vars(one) for one in getattr(stage.source, "skipped", ())],
         "threat": {**stage.campaign.threat.model_dump(mode="json"), "eps": list(levels)},
         "scale": [stage.scale(eps) for eps in levels],
+        "terms": [vars(term) for term in _terms(audit, number, stage, told[0])],
         "cascade": campaign.cascade,
         "clean": attacks[0]["clean"],
         "worst": worst_curve,
@@ -249,6 +255,23 @@ def _worst(
             if (hit and not before.hit) or (found.counted and not before.counted):
                 worst[record["shard"], record["row"]] = found
     return worst
+
+
+def _untouched(told: list[list[dict[str, Any]]], stage: Stage, eps: float) -> Rate:
+    """The examples of which nothing may be changed at one ε, as the first attack met them: no later one may more."""
+    records, _ = _at(told[0], stage.attacks[0].keeps, eps)
+    return untouched([one["status"] for one in records], [(one["measures"] or {}).get(UNTOUCHABLE) for one in records])
+
+
+def _terms(audit: Audit, number: int, stage: Stage, records: list[dict[str, Any]]) -> list[Term]:
+    """What the examples of a campaign were attacked under, but for ε itself: as the first attack met them at the smallest."""
+    sealed = [
+        json.loads((audit.place(Unit(number, 0, shard)) / "unit.json").read_text()) for shard in range(stage.shards)
+    ]
+    names = dict.fromkeys(name for one in sealed for name in one.get("terms", ()) if name != UNTOUCHABLE)
+    first, _ = _at(records, stage.attacks[0].keeps, min(stage.levels, default=0.0))
+    measured = [one["measures"] or {} for one in first if one["status"] in (Status.ROBUST, Status.FOOLED)]
+    return [Term.of(name, [one.get(name) for one in measured]) for name in names]
 
 
 def _beaten(attacks: Sequence[Mapping[str, Any]]) -> list[alarms.Alarm]:

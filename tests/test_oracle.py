@@ -414,6 +414,24 @@ def test_probabilities_that_are_none_are_refused(output, after, what):
     assert "declare output='logits'" in caught.value.fix
 
 
+def test_later_answers_are_held_to_the_first():
+    def answering(after, output):
+        victim = Altered(VICTIM, after=lambda z: after(z, len(z) == 8))
+        asking = oracle(target=ModuleTarget(victim, output=output))
+        asking.open()
+        asking.evaluate(X.unsqueeze(1), valid=torch.arange(8).unsqueeze(1) > 5)
+        return asking
+
+    with pytest.raises(TargetError, match="answers 2 classes, and first it answered 3"):
+        answering(lambda z, first: z if first else z[:, :2], "logits")
+    for output, odd in (("probabilities", lambda z: 1.8 * z), ("log_probabilities", lambda z: z + 0.588)):
+        own = torch.softmax if output == "probabilities" else torch.log_softmax
+        asking = answering(lambda z, first, own=own, odd=odd: own(z, 1) if first else odd(own(z, 1)), output)
+        with pytest.raises(TargetError, match=r"are up to 0\.8\d* off a sum of 1"):
+            asking.close()
+        answering(lambda z, first, own=own: own(z, 1), output).close()
+
+
 def test_probabilities_that_are_declared_as_logits_are_noticed():
     asking = oracle(Altered(VICTIM, after=lambda z: z.softmax(1)))
     asking.open()

@@ -19,7 +19,7 @@ from mmadv.host import describe
 from mmadv.ledger import Status
 from mmadv.report import parts, records, words
 from mmadv.report.curves import NARROW, WIDE, Line, Point, chart
-from mmadv.result import Rate
+from mmadv.result import Rate, Term
 from mmadv.runs import write_text
 from mmadv.stage import Stage, Unit
 
@@ -182,6 +182,13 @@ def _facts(campaign: Mapping[str, Any], norm: str) -> list[tuple[str, str]]:
         told = [f"{one['label']} {one['planted']['found']} of {one['planted']['total']}" for one in found]
         there = f"of adversarials that are known to be there, within the largest ε, found: {', '.join(told)}"
         facts.append(("Planted", f"{there}; a miss tells against the attack, and a find proves nothing"))
+    if told := [str(Term(**term)) for term in campaign.get("terms", ())]:
+        facts.append(("Terms", ", ".join(told)))
+    if fixed := [point for point in campaign["worst"] if point.get("untouchable")]:
+        told = [f"{point['untouchable']} at ε = {words.amount(point['eps'])}" for point in fixed]
+        facts.append(
+            ("Untouchable", f"examples of which nothing may be changed, and that count as robust: {', '.join(told)}")
+        )
     if campaign["cascade"]:
         facts.append(("Cascade", "each attack ran only on what the ones before it left standing"))
     return facts
