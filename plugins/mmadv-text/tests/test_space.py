@@ -11,10 +11,16 @@ import numpy
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import mmadv
+from mmadv import MemorySource, cli
+from mmadv.audit import Audit
 from mmadv.errors import InputError, ParameterError, RunError, TargetError
+from mmadv.host import default_host
 from mmadv.testing import Case, Trial
+from mmadv.testing.checks import alone
+from mmadv.testing.victims import Counting
 from mmadv_text import language
 from mmadv_text.attacks.exhaustive import volume
 from mmadv_text.candidates import Candidate
@@ -23,7 +29,7 @@ from mmadv_text.constraints import MARKUP, Editable, Similarity
 from mmadv_text.kit import Bag, TextKit
 from mmadv_text.modality import TextModality, described
 from mmadv_text.space import TextSpace
-from mmadv_text.target import Vocabulary
+from mmadv_text.target import CutWarning, StringsTarget, Tokens, TokensTarget, Vocabulary
 from mmadv_text.texts import DELETED, UNKNOWN, Lattice, Moved, Texts
 from mmadv_text.words import Words
 
@@ -58,6 +64,18 @@ def test_what_is_not_replaced_stays_byte_for_byte(text):
         assert changed[start : len(changed) - len(text) + end] == options[0].text
 
 
+def test_odd_texts_come_back_from_their_file(tmp_path):
+    kind = TextModality()
+    x = Texts.of([(text, f"good {text}") for text in ODD])
+    region = TextSpace(TABLE, editable=EVERY).around(x)
+    choice = torch.zeros_like(region.x.choice)
+    choice[:, 0] = 2
+    adv = Texts(choice, region.x.number, region.x.book)
+    files = [kind.read(kind.write(adv[row : row + 1], tmp_path / str(row)))[0] for row in range(len(adv))]
+    assert files == list(kind.stored(adv)) == list(adv)
+    assert files[0] == ("", "excellent ")
+
+
 @pytest.mark.parametrize("text", ODD)
 @pytest.mark.parametrize(
     "attack", ["text.pwws", "text.greedy", "text.beam", "text.genetic", "text.swarm", "text.suite"]
@@ -77,11 +95,36 @@ def test_odd_texts_are_attacked_without_a_word(text, attack):
 def test_a_hundred_kilobytes():
     text = "A good film. " * 8000
     result = mmadv.attack(
-        lambda texts: torch.tensor([[float(one.count("good")), 7999.5] for one in texts]),
-        [text], [0], "text.greedy", ranking="random", steps=3, preset="none", eps=1.0, candidates=TABLE, entities=True, stop_words=True,
+        lambda texts: torch.tensor([[float(one.count("good")), 7998.5] for one in texts]),
+        [text], [0], "text.greedy", ranking="random", steps=12, preset="none", eps=1.0, candidates=TABLE, entities=True, stop_words=True,
     )  # fmt: skip
-    assert result.status[0].value in ("fooled", "robust")
-    assert len(result.adv[0]) < 105_000
+    assert result.status[0].value == "fooled"
+    assert [change.original for change in result.adv.changes(0) if change.source != "article"].count("good") == 2
+    assert (
+        result.adv[0].replace("excellent", "good").replace("An", "A").replace("fine", "good").count("A good film. ")
+        >= 7990
+    )
+    assert result.queries[0] <= 1 + 2 * 12
+
+
+def test_a_hundred_kilobytes_of_which_little_is_read():
+    class Short(Vocabulary):
+        def __call__(self, texts):
+            found = super().__call__(texts)
+            return [
+                Tokens(one.ids[:30], one.spans[:30], None, len(text) - one.spans[29][1])
+                for one, text in zip(found, texts, strict=True)
+            ]
+
+    victim = Told(torch.tensor([2.0, 1.0]))
+    target = TokensTarget(victim, tokenizer=Short(["good"]))
+    with pytest.warns(CutWarning, match="reads 30 tokens at most"):
+        result = mmadv.attack(
+            target, ["A good film. " * 8000], [0], "text.greedy", modality="text", preset="none", eps=1.0, candidates=TABLE,
+            entities=True, stop_words=True,
+        )  # fmt: skip
+    assert result.terms["candidates"].tolist() == [4 * 10]
+    assert result.queries[0] == 1 + 20 + 40  # clean, each word left out, each candidate
 
 
 def test_articles_are_repaired_and_recorded():
@@ -637,6 +680,71 @@ def test_points_are_counted_up_to_the_limit_only():
     assert time.process_time() - start < 1
 
 
+TERMS = """
+title: terms
+campaigns:
+  - name: one
+    modality: text
+    target: {factory: "own_terms:Half"}
+    data: {factory: "own_terms:data"}
+    threat: {eps: [0.3, 0.6], candidates: "own_terms:table", preset: none, similarity: -0.5, encoder: "own_terms:letters",
+      words: 2, edits: 9, stop_words: true, entities: true}
+    attacks: [text.greedy, text.exhaustive]
+"""
+
+
+class Half(StringsTarget):
+    """Is fooled by one word, and reads nine characters."""
+
+    def __init__(self):
+        super().__init__(lambda texts: [[3.0, 5.0 * ("fine" in text)] for text in texts])
+
+    def seen(self, texts):
+        return [(0, 9, max(len(text) - 9, 0)) for text in texts]
+
+
+def test_what_texts_are_attacked_under_stands_in_every_record_and_beside_the_number(tmp_path, monkeypatch):
+    texts = ["good film good film", "film film", "nothing here", "a a", "film story film film"]
+    own = types.ModuleType("own_terms")
+    own.Half, own.letters, own.table = Half, letters, TABLE
+    own.data = lambda: MemorySource("texts", Texts.of(texts), torch.zeros(5, dtype=torch.int64))
+    monkeypatch.setitem(sys.modules, "own_terms", own)
+    (tmp_path / "spec.yaml").write_text(TERMS)
+    done = CliRunner().invoke(cli.app, ["audit", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert "nothing may be changed of 3 at eps 0.3, 2 at eps 0.6" in done.output
+    audit = Audit.of_folder(tmp_path / "run", default_host())
+    records = [record for unit in audit.units() for record in audit.records(audit.place(unit))]
+    assert {record["status"] for record in records} == {"fooled", "robust"}
+    for record in records:
+        terms = {name: record["measures"][name] for name in ("words limit", "edits limit", "similarity threshold")}
+        assert list(terms.values()) == [2, 9, -0.5]
+    first = [record["measures"] for record in records[:5]]
+    assert [one["candidates"] for one in first] == [4, 4, 0, 0, 2]
+    assert [one.get("untouchable") for one in first] == [None, 1, 1, 1, None]
+    assert [one.get("unseen characters") for one in first] == [10, None, 3, None, 11]
+    (campaign,) = json.loads((tmp_path / "run" / "summary.json").read_text())["campaigns"]
+    assert [point["untouchable"] for point in campaign["worst"]] == [3, 2]
+    assert [(alarm["code"], alarm["trust"]) for alarm in campaign["alarms"]] == [("untouchable_examples", "suspect")]
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert (
+        "candidates 2 on average, words limit 2, edits limit 9, similarity threshold -0.5, unseen characters" in report
+    )
+    assert "nothing may be changed, and that count as robust: 3 at ε = 0.3, 2 at ε = 0.6" in report
+    space = {"preset": "none", "candidates": TABLE, "stop_words": True, "entities": True}
+    said = mmadv.attack(Half(), texts, [0] * 5, "text.greedy", modality="text", eps=0.6, **space).summary()
+    assert "untouchable    2 of 5, of which nothing may be changed" in str(said)
+    assert [alarm.code for alarm in said.alarms] == ["untouchable_examples"]
+    nothing = mmadv.attack(Half(), texts, [0] * 5, "text.greedy", modality="text", eps=0.0, **space).summary()
+    assert not nothing.alarms, "that nothing may be changed was asked for"
+
+
+@pytest.mark.parametrize(("limits", "fixed"), [({"edits": 3}, True), ({"edits": 4}, False), ({"words": 0}, True)])
+def test_texts_that_no_limit_lets_be_touched(limits, fixed):
+    region = TextSpace(TABLE, editable=EVERY, **limits).around(Texts.of(["good"]))
+    assert region.terms()["untouchable"].isnan().tolist() == [not fixed]
+
+
 def test_wrong_thresholds_do_not_reach_the_region():
     check = Similarity(letters, 0.5)
     assert check.of([]).shape == (0,)
@@ -661,7 +769,11 @@ def test_budgets_hold_and_success_never_falls_with_them():
         trial = Trial(Case(f"text.{name}", kit.settings()[0]), kit)
         found = []
         for budget in (1, 10, 100, 1000):
-            result = trial.run(stage, 2 * stage.radius, queries=budget)
-            assert int(result.queries.max()) <= budget
-            found.append(int(result.success.sum()))
+            for part in (stage, alone(stage, 0)):
+                counting = Counting(part.victim)
+                result = trial.run(part._replace(victim=counting), 2 * stage.radius, queries=budget)
+                assert counting.forwards - result.checks <= budget * len(part.y), (name, budget)
+                if part is stage:
+                    found.append(int(result.success.sum()))
         assert found == sorted(found), name
+        assert found[0] == 0 < found[-1], name

@@ -1,5 +1,6 @@
 """Transformers classifiers from local folders, first-order values against autograd, and runs that are scored again."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForSequenceClassification,
@@ -254,6 +259,23 @@ def test_texts_longer_than_the_model_are_cut_and_said_to_be(folder):
     ]
 
 
+def test_what_is_cut_is_said_in_every_run_and_stays_as_it_is(folder):
+    target = load_folder(folder)
+    texts = ["a very good film " * 20, "a very good film"]
+    with pytest.warns(CutWarning):
+        y = target(Texts.of(texts)).argmax(1).tolist()
+    space = {"preset": "none", "eps": 1.0, "candidates": TABLE, "stop_words": True, "entities": True}
+    for _ in range(2):
+        with pytest.warns(CutWarning, match="1 of 2 texts are cut off, row 0") as said:
+            result = mmadv.attack(target, texts, y, "text.greedy", modality="text", **space)
+        assert len(said) == 1
+    seen = 340 - 1 - int(result.terms["unseen characters"][0])
+    assert seen == len("a very good film " * 7 + "a very")
+    assert result.terms["unseen characters"].isnan().tolist() == [False, True]
+    assert result.terms["candidates"].tolist() == [7 * 5 + 1, 5]
+    assert "unseen characters 214 in 1 of 2" in str(result.summary())
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_whatever_part_is_cut_is_said_to_be(folder, side):
     target = load_folder(folder)
@@ -277,8 +299,11 @@ def test_sentence_encoder_says_what_it_leaves_out_and_padding_changes_nothing(fo
     together = encoder(texts)
     for row, text in enumerate(texts):
         assert torch.allclose(together[row], encoder([text])[0], atol=1e-6)
-    with pytest.warns(CutWarning, match="reads 32 tokens at most: 1 of 2 texts are cut off, such as 'film film"):
-        encoder(["good", "film " * 50])
+    for ask in (encoder, encoder.unread, encoder.unread):  # asked once a run
+        with pytest.warns(CutWarning, match="reads 32 tokens at most: 1 of 2 texts are cut off, such as 'film film"):
+            found = ask(["good", "film " * 50])
+        encoder(["good", "film " * 51])
+    assert found == [0, 20 * 5]
     other = BertModel(BertConfig.from_pretrained(folder))
     assert SentenceEncoder(folder).fingerprint() == encoder.fingerprint()
     same = SentenceEncoder(folder)
@@ -293,8 +318,45 @@ def test_a_tokenizer_of_another_model(folder):
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     with pytest.raises(TargetError, match="19 ids and the model 8 embeddings"):
         TransformersTarget(model.eval(), tokenizer=tokenizer)
+    for own, said in (
+        ({"vocab_size": 500}, "19 ids, and the model 500"),
+        ({"vocab_size": 128, "pad_token_id": 1}, "for pad the id 0, and the model 1"),
+        ({"vocab_size": 128, "sep_token_id": 0}, "for sep the id 3, and the model 0"),
+    ):
+        stranger = BertForSequenceClassification(
+            BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, **own)
+        )
+        with pytest.raises(TargetError, match=said):
+            TransformersTarget(stranger.eval(), tokenizer=tokenizer)
     with pytest.raises(TargetError, match="no tokenizer is given"):
         TransformersTarget(model.eval())
+
+
+def test_positions_that_count_from_behind_the_padding(folder):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    model = MPNetForSequenceClassification(
+        MPNetConfig(vocab_size=19, max_position_embeddings=22, pad_token_id=0, bos_token_id=2, eos_token_id=3, **small)
+    )
+    target = TransformersTarget(model.eval(), tokenizer=tokenizer)
+    assert target.tokenizer.limit == 20
+    with pytest.warns(CutWarning, match="reads 20 tokens"):
+        assert target(Texts.of(["good film " * 20])).shape == (1, 2)
+
+
+def test_a_model_that_knows_no_padding_and_one_in_train_mode(folder):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    config = GPT2Config(vocab_size=19, n_embd=8, n_layer=1, n_head=1, n_positions=32, bos_token_id=2, eos_token_id=3)
+    model = GPT2ForSequenceClassification(config).eval()
+    with pytest.raises(TargetError, match="reads no batches of several texts") as caught:
+        TransformersTarget(model, tokenizer=tokenizer)(Texts.of(["good film", "film"]))
+    assert "model.config.pad_token_id = " in caught.value.fix
+    model.config.pad_token_id = tokenizer.pad_token_id
+    assert TransformersTarget(model, tokenizer=tokenizer)(Texts.of(["good film", "film"])).shape == (2, 2)
+    with pytest.raises(TargetError, match="train mode") as caught:
+        TransformersTarget(model.train(), tokenizer=tokenizer)
+    assert "allow_training=True" in caught.value.fix
+    TransformersTarget(model, tokenizer=tokenizer, allow_training=True)
 
 
 def test_folders_that_hold_no_model(tmp_path):
@@ -319,7 +381,7 @@ def run(folder, tmp_path_factory):
         "name": "tiny", "modality": "text", "target": {"model": str(folder)},
         "data": {"path": str(place / "data.csv"), "text_column": "review", "label_column": "stars"},
         "threat": {"eps": [0.2, 0.6], **space},
-        "attacks": ["text.pwws", "text.suite"],
+        "attacks": ["text.pwws", "text.suite"], "cascade": True,
     }  # fmt: skip
     module = type(sys)("mmadv_text_fixture")
     module.table = lambda: TABLE
@@ -366,7 +428,7 @@ model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1]).eval()
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for line in open(sys.argv[2], encoding="utf-8"):
     row = json.loads(line)
-    if row["adversarial"] is not None:
+    if row["success"]:
         with torch.no_grad():
             decision = int(model(**tokenizer(row["adversarial"], return_tensors="pt")).logits.argmax())
         assert decision == row["decision"], row
@@ -383,8 +445,18 @@ def test_a_fresh_process_scores_the_exported_texts_the_same(run, folder):
         [sys.executable, "-c", SCORE, str(folder), str(place / "texts.jsonl")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) >= 5
+    successes = [row for row in export.rows(audit) if row["success"]]
+    assert len(done.stdout.split()) == len(successes) >= 10
+    # Also what was found at a smaller ε, or by the attack before.
+    assert {(row["origin"] == row["attack"], row["origin_eps"] == row["eps"]) for row in successes} >= {
+        (True, True),
+        (True, False),
+        (False, True),
+    }
     assert export.write(audit, place / "texts.csv") == count
+    with (place / "texts.csv").open(encoding="utf-8", newline="") as file:
+        written = [row["adversarial"] for row in csv.DictReader(file)]
+    assert written == [row["adversarial"] or "" for row in export.rows(audit)]
     with pytest.raises(mmadv.MmadvError, match="no known format"):
         export.write(audit, place / "texts.xlsx")
 

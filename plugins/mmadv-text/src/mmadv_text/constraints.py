@@ -145,6 +145,11 @@ class Similarity:
             found[row] = (one * other).sum(1)
         return found
 
+    def unread(self, texts: Sequence[str]) -> list[int]:
+        """Characters of each text that the encoder doesn't read, as far as it tells."""
+        told = getattr(self.encoder, "unread", None)
+        return [0] * len(texts) if told is None else told(list(texts))
+
     def fingerprint(self) -> str:
         """All that decides it, for records."""
         return f"similarity >= {self.least} by {self.name or 'a function'}, {identity(self.encoder)}"

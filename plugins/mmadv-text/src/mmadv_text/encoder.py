@@ -29,6 +29,15 @@ def digest(model: nn.Module) -> str:
     return found.hexdigest()
 
 
+def positions(model: nn.Module) -> int | None:
+    """Tokens that a `transformers` model has positions for; None where it states none."""
+    stated: int | None = getattr(model.config, "max_position_embeddings", None)
+    # RoBERTa and its like count from the padding's id + 1.
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    padding = next((part.padding_idx for part in tables if getattr(part, "padding_idx", None) is not None), -1)
+    return None if stated is None else stated - (padding + 1)
+
+
 def identity(encoder: Callable[..., Any]) -> str:
     """What an encoder says of itself for records, or what tells its function from others."""
     told = getattr(encoder, "fingerprint", None)
@@ -78,12 +87,21 @@ class SentenceEncoder:
         """Tokens that are read at most."""
         model, tokenizer = self._model
         # Tokenizers that were given no limit state an enormous one.
-        return int(min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 1 << 30))
+        return int(min(tokenizer.model_max_length, positions(model) or 1 << 30))
 
-    def __call__(self, texts: list[str]) -> Tensor:
-        """(B, D) unit vectors."""
-        model, tokenizer = self._model
-        inputs = tokenizer(texts, padding=True, truncation=True, max_length=self._limit, return_tensors="pt")
+    def unread(self, texts: list[str]) -> list[int]:
+        """Characters of each text beyond what is read, with a warning of its own for each run that asks."""
+        _, tokenizer = self._model
+        self._told = False
+        inputs = tokenizer(texts, truncation=True, max_length=self._limit) if texts else None
+        cut = [] if inputs is None else self._cut(texts, inputs)
+        found = [0] * len(texts)
+        for row in cut:
+            found[row] = max(len(texts[row].rstrip()) - max(stop for _, stop in inputs.encodings[row].offsets), 0)
+        return found
+
+    def _cut(self, texts: list[str], inputs: Any) -> list[int]:
+        """Which texts are longer than what is read, with a warning unless there was one."""
         cut = [row for row, one in enumerate(inputs.encodings or ()) if one.overflowing]
         if cut and not self._told:
             self._told = True
@@ -91,8 +109,15 @@ class SentenceEncoder:
                 f"the encoder {self.name} reads {self._limit} tokens at most: {len(cut)} of {len(texts)} texts are cut off, such as "
                 f"{texts[cut[0]][:40]!r}; changes of what comes later leave the similarity as it is",
                 CutWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
+        return cut
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """(B, D) unit vectors."""
+        model, tokenizer = self._model
+        inputs = tokenizer(texts, padding=True, truncation=True, max_length=self._limit, return_tensors="pt")
+        self._cut(texts, inputs)
         inputs = inputs.to(self.device)
         with torch.inference_mode():
             hidden = model(**inputs).last_hidden_state.float()

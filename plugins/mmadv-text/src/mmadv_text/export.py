@@ -8,15 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mmadv.audit import Audit
 from mmadv.errors import RunError
 from mmadv.stage import Unit
 from mmadv_text.modality import TextModality, described
 
 COLUMNS = (
-    "campaign", "attack", "eps", "key", "label", "decision", "status", "success", "stored_success", "queries",
+    "campaign", "attack", "eps", "key", "label", "decision", "status", "success", "stored_success", "queries", "origin", "origin_eps",
     "original", "adversarial", "pair", "words", "substitutions", "measures",
 )  # fmt: skip
+
+RECORDED = (
+    "eps", "key", "decision", "status", "success", "stored_success", "queries", "origin", "origin_eps", "measures",
+)  # fmt: skip
+"""Columns that stand in the records as they are."""
 
 
 def rows(audit: Audit) -> Iterator[dict[str, Any]]:
@@ -26,25 +33,31 @@ def rows(audit: Audit) -> Iterator[dict[str, Any]]:
         audit: of a run folder.
 
     Yields:
-        One dict a record; `substitutions` and `measures` are plain data. Where the attack failed, `adversarial` is None.
+        One dict a record; `substitutions` and `measures` are plain data. Every success has its `adversarial`, whichever attack and ε
+        (`origin`, `origin_eps`) it was found by; elsewhere it is None.
     """
     for number, stage in enumerate(audit.stages):
         if not isinstance(stage.kind, TextModality):
             continue
-        for attack in range(len(stage.attacks)):
+        labels = [stage.campaign.label(attack) for attack in range(len(stage.attacks))]
+        for attack, label in enumerate(labels):
             for shard in range(stage.shards):
                 place = audit.place(Unit(number, attack, shard))
                 if not place.exists():
                     continue
-                advs, x = audit.adversarials(place), stage.examples(shard).x
+                x = stage.examples(shard).x
+                advs: dict[str, dict[int, Tensor]] = {}  # by the attack that found them: in a cascade one before this
                 for record in audit.records(place):
-                    own = record["origin"] == stage.campaign.label(attack) and record["origin_eps"] == record["eps"]
-                    found = own and record["success"]
-                    row = stage.kind.unpack([advs[record["row"]]]) if found else x[record["row"] : record["row"] + 1]
+                    row = x[record["row"] : record["row"] + 1]
+                    if found := record["success"]:
+                        origin = record["origin"]
+                        if origin not in advs:
+                            advs[origin] = audit.adversarials(audit.place(Unit(number, labels.index(origin), shard)))
+                        row = stage.kind.unpack([advs[origin][record["row"]]])
                     text = described(row)
                     yield {
-                        "campaign": stage.campaign.name, "attack": stage.campaign.label(attack),
-                        "label": record["y"], **{name: record[name] for name in ("eps", "key", "decision", "status", "success", "stored_success", "queries", "measures")},
+                        "campaign": stage.campaign.name, "attack": label, "label": record["y"],
+                        **{name: record[name] for name in RECORDED},
                         **{name: text[name] for name in ("original", "pair", "words", "substitutions")},
                         "adversarial": text["adversarial"] if found else None,
                     }  # fmt: skip

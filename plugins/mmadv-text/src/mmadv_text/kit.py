@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,25 @@ def _tokenizer(victim: nn.Module) -> Vocabulary:
     return next(part.tokenizer for part in victim.modules() if hasattr(part, "tokenizer"))  # type: ignore[return-value]
 
 
+def _plain(x: Any) -> list[str]:
+    """The attacked text of each row."""
+    return [text if isinstance(text, str) else text[1] for text in x]
+
+
+class Letters:
+    """An encoder of sentences: 1, and how often each letter comes up."""
+
+    name = "letters"
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        return torch.tensor(
+            [[1.0, *(float(text.lower().count(letter)) for letter in "abcdefghijklmnopqrstuvwxyz")] for text in texts]
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def _names(count: int) -> list[str]:
     letters = "bcdfghklmnprstvz"
     return ["".join(name) for name in itertools.islice(itertools.product(letters, "aeiou", letters, "aeiou"), count)]
@@ -109,6 +129,8 @@ class TextKit(Kit):
         length: words of a text.
         needed: how many must be replaced where the nearest adversarial is known.
         rows: texts on each stage.
+        paired: give each text a first part.
+        further: words of the space besides, whose limits are to leave the nearest adversarial where it is.
 
     Example:
         >>> stage = TextKit().duel({})
@@ -119,10 +141,16 @@ class TextKit(Kit):
     length: int = 24
     needed: int = 6
     rows: int = 6
+    paired: bool = False
+    further: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> list[dict[str, Any]]:
         every = {"stop_words": True, "entities": True, "digits": True, "quoted": True}
-        return [{"candidates": TABLE, "preset": "none", **every}]
+        return [{"candidates": TABLE, "preset": "none", **every, **self.further}]
+
+    def texts(self, texts: list[str]) -> Texts:
+        """Rows of these texts, in pairs if so wanted."""
+        return Texts.of([(NAMES[0], text) for text in texts] if self.paired else texts)
 
     def radius(self, value: float) -> dict[str, Any]:
         return {"eps": min(value, 1.0)}
@@ -148,7 +176,7 @@ class TextKit(Kit):
             weight[48 + row] = value
         victim = Bag(NAMES, weight.unsqueeze(1), Balance())
         y = torch.arange(self.rows) % 2
-        return Stage(victim, Texts.of([" ".join(text) for text in texts]), y, self.needed / self.length)
+        return Stage(victim, self.texts([" ".join(text) for text in texts]), y, self.needed / self.length)
 
     def crowd(self, words: SpaceWords) -> Stage:
         generator = torch.Generator().manual_seed(1)
@@ -160,7 +188,7 @@ class TextKit(Kit):
             " ".join(NAMES[index] for index in torch.randint(0, 60, (length,), generator=generator))
             for length in lengths
         ]
-        x = Texts.of(texts)
+        x = self.texts(texts)
         y = self.answers(victim, x).argmax(1)
         far = sorted(self._steepest(victim, text, int(label)) for text, label in zip(texts, y, strict=True))
         return Stage(victim, x, y, far[len(far) // 2])
@@ -169,7 +197,7 @@ class TextKit(Kit):
         """Texts of a single word, whose replacement fools."""
         weight = torch.cat([torch.ones(60), -torch.ones(180)]).unsqueeze(1)
         texts = [NAMES[row].upper() if row % 2 else NAMES[row] + "!" for row in range(self.rows)]
-        return Stage(Bag(NAMES, weight, Balance()), Texts.of(texts), torch.zeros(self.rows, dtype=torch.int64), 1.0)
+        return Stage(Bag(NAMES, weight, Balance()), self.texts(texts), torch.zeros(self.rows, dtype=torch.int64), 1.0)
 
     def _steepest(self, victim: nn.Module, text: str, label: int) -> float:
         """The share of words that the plainest search replaces: always the one substitution that helps most."""
@@ -211,7 +239,7 @@ class TextKit(Kit):
     def distance(self, adv: Any, x: Any, words: SpaceWords) -> Tensor:
         shares = [
             np.mean([a != b for a, b in zip(one.split(), other.split(), strict=True)])
-            for one, other in zip(adv, x, strict=True)
+            for one, other in zip(_plain(adv), _plain(x), strict=True)
         ]
         return torch.tensor(np.array(shares, dtype=np.float64))
 
@@ -221,16 +249,16 @@ class TextKit(Kit):
     def inside(self, adv: Any) -> Tensor:
         known = set(NAMES)
         return torch.tensor(
-            [all(word.strip("!").lower() in known for word in text.split()) for text in adv], dtype=torch.bool
+            [all(word.strip("!").lower() in known for word in text.split()) for text in _plain(adv)], dtype=torch.bool
         )
 
     def stored(self, adv: Any) -> Any:
-        return [text.encode().decode() for text in adv]
+        return [text.encode().decode() for text in _plain(adv)]
 
     def single_step(self, stage: Stage, radius: float, words: SpaceWords) -> Tensor:
         """Whether the substitutions that look best by one gradient, as many as the radius allows, fool at once."""
         fooled = []
-        for text, label in zip(stage.x, stage.y.tolist(), strict=True):
+        for text, label in zip(_plain(stage.x), stage.y.tolist(), strict=True):
             own = text.split()
             gains = []
             base = self.answers(stage.victim, [text])[0]

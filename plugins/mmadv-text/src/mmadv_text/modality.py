@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -19,10 +20,11 @@ from mmadv.errors import ParameterError, RunError, nearest
 from mmadv_text import space as text_space
 from mmadv_text.candidates import Candidate, Source
 from mmadv_text.constraints import Editable, Similarity
-from mmadv_text.texts import ARTICLE, Lattice, Texts
+from mmadv_text.texts import ARTICLE, Lattice, Text, Texts
 from mmadv_text.words import Words
 
 if TYPE_CHECKING:
+    from mmadv import Target, ThreatModel
     from mmadv_text.source import TextSource
 
 PRESETS: dict[str, dict[str, float]] = {
@@ -117,11 +119,17 @@ class TextModality:
         editable = Editable(stop_words, digits, entities, quoted, markup)
         return text_space.TextSpace(_source(candidates), eps, words, editable, check, edits, articles)
 
+    def pose(self, target: Target, threat: ThreatModel, x: Texts) -> tuple[Target, ThreatModel]:
+        """The same target, and the threat model that knows what it reads of a text."""
+        if hasattr(target, "seen") and isinstance(threat.space, text_space.TextSpace):
+            threat = dataclasses.replace(threat, space=dataclasses.replace(threat.space, seen=target.seen))
+        return target, threat
+
     def inputs(self, x: Any) -> Texts:
         return text_space.checked(x)
 
     def stored(self, rows: Texts) -> Texts:
-        return Texts.of([_read_again(text) for text in rows.strings()])
+        return Texts.of([_text(_written(rows[row : row + 1]).encode().decode()) for row in range(len(rows))])
 
     def source(
         self,
@@ -143,12 +151,11 @@ class TextModality:
 
     def write(self, row: Texts, path: Path) -> Path:
         path = path.with_suffix(".json")
-        path.write_text(json.dumps(described(row), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        path.write_bytes(_written(row).encode())
         return path
 
     def read(self, path: Path) -> Texts:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return Texts.of([plain["adversarial"] if plain["pair"] is None else (plain["pair"], plain["adversarial"])])
+        return Texts.of([_text(path.read_bytes().decode())])
 
     def pack(self, row: Texts) -> Tensor:
         return torch.tensor(list(json.dumps(described(row), ensure_ascii=False).encode()), dtype=torch.uint8)
@@ -206,9 +213,15 @@ def _restored(plain: dict[str, Any]) -> Texts:
     return texts
 
 
-def _read_again(text: Any) -> Any:
-    """What comes back of a text that is written as UTF-8."""
-    return text.encode().decode() if isinstance(text, str) else tuple(part.encode().decode() for part in text)
+def _written(row: Texts) -> str:
+    """What is kept of one example for people to read."""
+    return json.dumps(described(row), ensure_ascii=False, indent=1) + "\n"
+
+
+def _text(written: str) -> Text:
+    """The adversarial text, or pair, that was written."""
+    plain = json.loads(written)
+    return plain["adversarial"] if plain["pair"] is None else (plain["pair"], plain["adversarial"])
 
 
 def _source(candidates: str | Source) -> Source:

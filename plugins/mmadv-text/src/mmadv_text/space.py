@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -33,6 +33,8 @@ class TextRegion:
         limit: (A,) int64, how many words may be replaced.
         length: (A,) int64, how many words there are.
         edits: (A, S, C) characters that each choice changes, or None where they have no limit.
+        unseen: (A,) int64, characters that the victim doesn't read.
+        uncompared: (A,) int64, those that the encoder doesn't.
         options: C, the most choices that any slot of the batch has.
         tickets: (S · (C + 2),) int64, what `keys` adds up.
         space: which it belongs to.
@@ -43,6 +45,8 @@ class TextRegion:
     limit: Tensor
     length: Tensor
     edits: Tensor | None
+    unseen: Tensor
+    uncompared: Tensor
     options: int = shared()
     tickets: Tensor = shared()  # noqa: RUF009 (it is a field)
     space: TextSpace = shared()  # noqa: RUF009
@@ -79,6 +83,33 @@ class TextRegion:
         spent = edits.expand(*adv.choice.shape, edits.shape[-1])
         spent = spent.gather(-1, adv.choice.clamp_min(0).unsqueeze(-1)).squeeze(-1).sum(-1)
         return inside & (spent <= (self.space.edits or 0))
+
+    def terms(self) -> dict[str, Tensor]:
+        """(A,) float64 each: thresholds, candidates, what is cut off; an encoder isn't asked whether a text can be touched."""
+        space, options = self.space, (self.size - 1).clamp_min(0)
+        fixed = (options.sum(1) == 0) | (self.limit < 1)
+        if self.edits is not None:
+            there = torch.arange(1, self.edits.shape[2], device=self.size.device) <= options.unsqueeze(2)
+            fixed |= ~(there & (self.edits[..., 1:] <= (space.edits or 0))).flatten(1).any(1)
+        found = {"candidates": options.sum(1)}
+        limits = {
+            "words limit": space.words,
+            "edits limit": space.edits,
+            "similarity threshold": None if space.similarity is None else space.similarity.least,
+        }
+        found |= {
+            name: torch.full_like(self.limit, value, dtype=torch.float64)
+            for name, value in limits.items()
+            if value is not None
+        }
+        # With an eps of 0 nothing was to be changed.
+        only = {
+            "untouchable": fixed & (space.eps > 0),
+            "unseen characters": self.unseen,
+            "uncompared characters": self.uncompared,
+        }
+        found |= {name: values.double().masked_fill(values == 0, float("nan")) for name, values in only.items()}
+        return {name: values.double() for name, values in found.items()}
 
     def outside(self, adv: Texts) -> Tensor:
         """(A,) or (A, K) bool: breaks a constraint that a search knows of without asking an encoder."""
@@ -135,6 +166,7 @@ class TextSpace:
         edits: how many characters may change, at most: the Levenshtein distances of the replaced words, and of repaired
             articles, added up.
         articles: repair a/an before a replacement, which counts as no word of its own.
+        seen: of texts, what the victim reads (`TokensTarget.seen`); words behind a cut stay as they are, for changing them can't fool.
 
     Raises:
         ParameterError: a share, a number or a threshold out of range.
@@ -153,6 +185,7 @@ class TextSpace:
     similarity: Similarity | None = None
     edits: int | None = None
     articles: bool = True
+    seen: Callable[[Sequence[Text]], list[tuple[int, int, int]]] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         share = not isinstance(self.eps, bool) and isinstance(self.eps, (int, float))
@@ -183,7 +216,11 @@ class TextSpace:
         if bool((x.choice != 0).any()):
             row = int((x.choice != 0).any(1).nonzero()[0, 0])
             raise InputError("the clean text holds substitutions", where=f"row {row}", fix="pass the text itself")
-        book = self._lattices([x.book[number] for number in x.number.tolist()])
+        plain = [x.book[number] for number in x.number.tolist()]
+        texts: Any = [one.words.text for one in plain]
+        seen = [(0, 0, 0)] * len(texts) if self.seen is None else self.seen(x.strings())
+        uncompared = [0] * len(plain) if self.similarity is None else self.similarity.unread(texts)
+        book = self._lattices(plain, seen)
         texts = Texts.lattices(book)
         slots = texts.choice.shape[1]
         sizes = [[1 + len(options) for options in one.options] for one in book]
@@ -198,13 +235,19 @@ class TextSpace:
         limit = torch.tensor(most, dtype=torch.int64, device=device)
         tickets = mixed(torch.arange(slots * (texts.options + OFFSET), device=device) + (1 << 40))
         tickets[OFFSET :: texts.options + OFFSET] = 0
-        return TextRegion(texts, size.to(device), limit, length.to(device), edits, texts.options, tickets, self)
+        unseen, beyond = (
+            torch.tensor(values, dtype=torch.int64, device=device)
+            for values in ([cut for _, _, cut in seen], uncompared)
+        )
+        return TextRegion(
+            texts, size.to(device), limit, length.to(device), edits, unseen, beyond, texts.options, tickets, self
+        )
 
     def _most(self, length: int) -> int:
         share = length if self.eps >= 1 else math.floor(self.eps * length + 1e-9)
         return share if self.words is None else min(share, self.words)
 
-    def _lattices(self, plain: Sequence[Lattice]) -> list[Lattice]:
+    def _lattices(self, plain: Sequence[Lattice], seen: Sequence[tuple[int, int, int]]) -> list[Lattice]:
         texts = [one.words for one in plain]
         offered = self.candidates(texts) if texts else []
         if not isinstance(offered, Sequence) or len(offered) != len(texts):
@@ -216,9 +259,15 @@ class TextSpace:
             )
         # A source often gives one list for all places of a word; lists are held, so that no two have one id.
         known: dict[tuple[str, int], tuple[list[Candidate], tuple[Candidate, ...]]] = {}
+        open_ = [
+            [
+                one and (not cut or (start < stop and end > first))
+                for one, (start, end) in zip(row, words.spans, strict=True)
+            ]
+            for row, words, (first, stop, cut) in zip(self.editable.of(texts), texts, seen, strict=True)
+        ]
         return [
-            self._lattice(one, options, open_, known)
-            for one, options, open_ in zip(plain, offered, self.editable.of(texts), strict=True)
+            self._lattice(one, options, row, known) for one, options, row in zip(plain, offered, open_, strict=True)
         ]
 
     def _lattice(
@@ -269,14 +318,13 @@ class TextSpace:
         return dataclasses.replace(self, eps=float("inf"))
 
     def measures(self, x: Texts, adv: Texts) -> dict[str, Tensor]:
-        """Words replaced, characters edited and, where a threshold is set, similarity to the original and the threshold."""
+        """Words replaced, characters edited and, where a threshold is set, similarity to the original."""
         changes = [adv.changes(row) for row in range(len(adv))]
         words = [sum(change.source != ARTICLE for change in one) for one in changes]
         edits = [edited(one) for one in changes]
         found = {"words": torch.tensor(words).float(), "edits": torch.tensor(edits).float()}
         if self.similarity is not None:
             found["similarity"] = self.similarity.of(list(zip(x.texts(), adv.texts(), strict=True)))
-            found["similarity threshold"] = torch.full((len(adv),), self.similarity.least)
         return found
 
 

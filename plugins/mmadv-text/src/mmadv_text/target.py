@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from mmadv import Access, CallableTarget, ModuleTarget, Output, TargetClaim
 from mmadv.errors import TargetError
 from mmadv.target import UNREADABLE, pretrained, quiet
-from mmadv_text.encoder import CutWarning
+from mmadv_text.encoder import CutWarning, positions
 from mmadv_text.texts import Text, Texts
 from mmadv_text.words import WORD
 
 PASS = 400
 """What a forward pass is taken to cost by itself, in tokens: more makes fewer, fuller batches with more padding."""
+
+KEPT = 4_000_000
+"""Characters of texts whose tokens are kept; of long texts, a run's candidates would fill the memory."""
 
 
 class Tokens(NamedTuple):
@@ -303,15 +306,20 @@ class TokensTarget(ModuleTarget):
             self.access = min(self.access, Access.SCORE)
         self.unknown = tokenizer.unknown
         self._known: dict[Text, Tokens] = {}
+        self._kept = 0  # characters of those
         self._blank: Tensor | None = None
         self._told = False
 
     def tokenized(self, texts: Sequence[Text]) -> list[Tokens]:
-        """The tokens of each text; the tokenizer is asked once about each."""
+        """The tokens of each text; the tokenizer is asked once about each, as far as they are kept."""
         new = list({text: None for text in texts if text not in self._known})
         if new:
             self._known.update(zip(new, self.tokenizer(new), strict=True))
         found = [self._known[text] for text in texts]
+        self._kept += sum(len(text) if isinstance(text, str) else len("".join(text)) for text in new)
+        if self._kept > KEPT:
+            self._known.clear()
+            self._kept = 0
         cut = [row for row, one in enumerate(found) if one.cut]
         if cut and not self._told:
             self._told = True
@@ -325,6 +333,18 @@ class TokensTarget(ModuleTarget):
             )
         return found
 
+    def seen(self, texts: Sequence[Text]) -> list[tuple[int, int, int]]:
+        """What the module reads of each text: the first and last character that is in a token, and how many characters are cut off.
+
+        Asked once a run, each of which warns of what is cut off.
+        """
+        self._told = False
+        found = []
+        for one in self.tokenized(texts):
+            read = [span for span in one.spans if span[1] > span[0]] or [(0, 0)]
+            found.append((read[0][0], read[-1][1], one.cut))
+        return found
+
     @contextmanager
     def held(self) -> Iterator[None]:
         with super().held():
@@ -332,6 +352,7 @@ class TokensTarget(ModuleTarget):
                 yield
             finally:
                 self._known.clear()
+                self._kept = 0
 
     def fingerprint(self) -> str:
         own = self.tokenizer
@@ -528,6 +549,7 @@ class TransformersTarget(TokensTarget):
         autocast: str | torch.dtype | None = None,
         compile: bool = False,
         batch_size: int | str | None = None,
+        allow_training: bool = False,
     ) -> None:
         if tokenizer is None:
             raise TargetError(
@@ -536,14 +558,14 @@ class TransformersTarget(TokensTarget):
                 fix="pass tokenizer=AutoTokenizer.from_pretrained(…), or the model's folder in place of the model",
             )
         config: Any = model.config
-        positions = getattr(config, "max_position_embeddings", None)
-        if positions is not None and getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
-            positions -= 2  # these count positions from the padding's id + 1
-        limit = min(filter(None, (max_length, positions)), default=None)
+        limit = min(filter(None, (max_length, positions(model))), default=None)
+        own = PretrainedTokenizer(tokenizer, limit, getattr(config, "pad_token_id", None))
+        _refuse_stranger(tokenizer, config, name or type(model).__name__)
         super().__init__(
-            model, tokenizer=PretrainedTokenizer(tokenizer, limit, getattr(config, "pad_token_id", None)), tokens=tokens,
+            model, tokenizer=own, tokens=tokens,
             embedding=model.get_input_embeddings(),  # type: ignore[operator]
             name=name, access=access, device=device, autocast=autocast, compile=compile, batch_size=batch_size,
+            allow_training=allow_training,
         )  # fmt: skip
 
     def inputs(self, found: Sequence[Tokens]) -> dict[str, Tensor]:
@@ -560,7 +582,16 @@ class TransformersTarget(TokensTarget):
 
     def ask(self, inputs: Mapping[str, Tensor]) -> Tensor:
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            return self.read(self._call(**inputs))
+            try:
+                return self.read(self._call(**inputs))
+            except ValueError as error:
+                if getattr(self.module.config, "pad_token_id", None) is not None:
+                    raise
+                raise TargetError(
+                    f"the model reads no batches of several texts: {error}",
+                    where=self.name,
+                    fix="say what it takes for padding: model.config.pad_token_id = tokenizer.pad_token_id, or tokenizer.eos_token_id",
+                ) from error
 
     def read(self, answer: Any) -> Tensor:
         if not hasattr(answer, "logits"):
@@ -570,6 +601,33 @@ class TransformersTarget(TokensTarget):
                 fix="use a model with a sequence classification head",
             )
         return answer.logits
+
+
+SPARE = 128
+"""Embeddings that models have beyond the tokens, to make their number even."""
+
+
+def _refuse_stranger(tokenizer: Any, config: Any, name: str) -> None:
+    """See that a tokenizer is the one that a model states.
+
+    Raises:
+        TargetError: it has other ids for the tokens that both know, or far fewer ids than the model.
+    """
+    odd = []
+    for token in ("pad", "bos", "eos", "cls", "sep"):
+        own, stated = (getattr(one, f"{token}_token_id", None) for one in (tokenizer, config))
+        known = stated if isinstance(stated, (list, tuple)) else [stated]
+        if own is not None and own not in known and any(one is not None and one >= 0 for one in known):
+            odd.append(f"for {token} the id {own}, and the model {stated}")
+    size = getattr(config, "vocab_size", None)
+    if size is not None and len(tokenizer) < 0.95 * size - SPARE:
+        odd.append(f"{len(tokenizer)} ids, and the model {size}")
+    if odd:
+        raise TargetError(
+            f"the tokenizer {type(tokenizer).__name__} has {odd[0]}",
+            where=name,
+            fix="use the tokenizer that the model was trained with",
+        )
 
 
 def load_folder(
