@@ -20,7 +20,7 @@ from mmadv.errors import ParameterError, RunError, nearest
 from mmadv_text import space as text_space
 from mmadv_text.candidates import Candidate, Source
 from mmadv_text.constraints import Editable, Similarity
-from mmadv_text.texts import ARTICLE, Lattice, Text, Texts
+from mmadv_text.texts import ARTICLE, Lattice, Texts
 from mmadv_text.words import Words
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ class TextModality:
         return text_space.checked(x)
 
     def stored(self, rows: Texts) -> Texts:
-        return Texts.of([_text(_written(rows[row : row + 1]).encode().decode()) for row in range(len(rows))])
+        # As `write` and `read` have it, but for the description, which takes longer than a query; an audit judges files themselves.
+        back = json.loads(json.dumps(rows.strings(), ensure_ascii=False).encode())
+        return Texts.of([text if isinstance(text, str) else (text[0], text[1]) for text in back])
 
     def source(
         self,
@@ -151,11 +153,12 @@ class TextModality:
 
     def write(self, row: Texts, path: Path) -> Path:
         path = path.with_suffix(".json")
-        path.write_bytes(_written(row).encode())
+        path.write_bytes((json.dumps(described(row), ensure_ascii=False, indent=1) + "\n").encode())
         return path
 
     def read(self, path: Path) -> Texts:
-        return Texts.of([_text(path.read_bytes().decode())])
+        plain = json.loads(path.read_bytes())
+        return Texts.of([plain["adversarial"] if plain["pair"] is None else (plain["pair"], plain["adversarial"])])
 
     def pack(self, row: Texts) -> Tensor:
         return torch.tensor(list(json.dumps(described(row), ensure_ascii=False).encode()), dtype=torch.uint8)
@@ -211,17 +214,6 @@ def _restored(plain: dict[str, Any]) -> Texts:
             fix="it was written by another version, or altered; run again",
         )
     return texts
-
-
-def _written(row: Texts) -> str:
-    """What is kept of one example for people to read."""
-    return json.dumps(described(row), ensure_ascii=False, indent=1) + "\n"
-
-
-def _text(written: str) -> Text:
-    """The adversarial text, or pair, that was written."""
-    plain = json.loads(written)
-    return plain["adversarial"] if plain["pair"] is None else (plain["pair"], plain["adversarial"])
 
 
 def _source(candidates: str | Source) -> Source:
