@@ -91,12 +91,13 @@ class SentenceEncoder:
 
     def unread(self, texts: list[str]) -> list[int]:
         """Characters of each text beyond what is read, with a warning of its own for each run that asks."""
+        if not texts:
+            return []
         _, tokenizer = self._model
         self._told = False
-        inputs = tokenizer(texts, truncation=True, max_length=self._limit) if texts else None
-        cut = [] if inputs is None else self._cut(texts, inputs)
+        inputs = tokenizer(texts, truncation=True, max_length=self._limit)
         found = [0] * len(texts)
-        for row in cut:
+        for row in self._cut(texts, inputs):
             found[row] = max(len(texts[row].rstrip()) - max(stop for _, stop in inputs.encodings[row].offsets), 0)
         return found
 
