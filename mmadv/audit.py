@@ -13,24 +13,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mmadv import alarms, api, rows
 from mmadv.catalog import Catalog
 from mmadv.errors import AssetError, MmadvError, ParameterError, RunError
-from mmadv.host import Host
+from mmadv.host import Host, describe
 from mmadv.ledger import Status
 from mmadv.runs import Folder, RunInfo, broken_files, seal, write_json
 from mmadv.source import Examples, digest
 from mmadv.spec import Spec, parse
 from mmadv.stage import Stage, Unit
-from mmadv.summary import digest_of, finite, summarise
+from mmadv.summary import altered, finite, summarise
 from mmadv.threat import Problem
 
 Progress = Callable[[int, int, str], None]
 """Called with what is done, of how many, and what comes next; of 0 as long as campaigns are being set up."""
-"""Called with (units done, units in all, what comes next)."""
 
 SCHEMA = pa.schema(
     [
@@ -97,6 +96,54 @@ class Audit:
             ) from error
         return cls(parse(text, str(path / "spec.yaml")), path, host)
 
+    @classmethod
+    def of_finished(cls, path: Path, host: Host) -> tuple[Audit, dict[str, Any]]:
+        """The audit of a finished run and its summary, with the campaigns that it has; neither victims nor data are asked for.
+
+        Raises:
+            RunError: it is not finished, or its summary is none.
+        """
+        made = cls.of_folder(path, host)
+        summary = made.summary()
+        lengths = {campaign["name"]: campaign["examples"] for campaign in summary["campaigns"]}
+        made.keep(lengths)
+        for stage in made.stages:
+            stage.length = lengths[stage.campaign.name]
+        return made, summary
+
+    def summary(self) -> dict[str, Any]:
+        """What `summary.json` holds.
+
+        Raises:
+            RunError: there is none, or it is another thing.
+        """
+        found = self.folder.json("summary.json")
+        try:
+            names = [campaign["name"] for campaign in found["campaigns"] if int(campaign["examples"]) > 0]
+            whole = {"digest", "missing", "trust"} <= found.keys() and len(names) == len(found["campaigns"])
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole or not set(names) <= {campaign.name for campaign in self.spec.campaigns}:
+            raise RunError(
+                "summary.json holds no summary of this run",
+                where=str(self.folder.path),
+                fix="run the audit again: it sums up the shards that are there",
+            )
+        return found
+
+    def confirm(self, summary: dict[str, Any]) -> None:
+        """See that a summary says what the shards come to, and that no shard was altered.
+
+        Raises:
+            RunError: it doesn't, or one was.
+        """
+        for unit in self.units():
+            self._refuse_broken(self.place(unit))
+        for line in altered(self, summary):
+            raise RunError(
+                line, where=str(self.folder.path), fix="run the audit again: it sums up the shards that are there"
+            )
+
     def units(self) -> list[Unit]:
         """All units, in the order they are worked on."""
         return [
@@ -147,11 +194,7 @@ class Audit:
             except metadata.PackageNotFoundError:
                 continue
         targets = {stage.campaign.name: stage.target.fingerprint() for stage in self.stages}
-        data = {
-            stage.campaign.name: digest_of([stage.digests(stage.examples(shard).x) for shard in {0, stage.shards - 1}])
-            + f"/{stage.length}"
-            for stage in self.stages
-        }
+        data = {stage.campaign.name: stage.fingerprint() for stage in self.stages}
         # Where a space holds models or word lists of its own, they decide what is feasible.
         spaces = {
             stage.campaign.name: space.fingerprint()
@@ -251,8 +294,10 @@ class Audit:
             self._compute(unit, hidden)
 
     def _compute(self, unit: Unit, place: Path) -> None:
-        began = time.perf_counter()
         stage = self.stages[unit.campaign]
+        if not stage.ready:  # in a worker: what sets a campaign up is no cost of its first attack
+            stage.prepare()
+        began = time.perf_counter()
         attack, entry = stage.attacks[unit.attack], stage.campaign.attacks[unit.attack]
         label = stage.campaign.label(unit.attack)
         examples = stage.examples(unit.shard)
@@ -318,8 +363,8 @@ class Audit:
                 for row, record in fresh.items()
                 if record["status"] in (Status.FOOLED, Status.ALREADY_WRONG)
             }
+        (place / "adv.safetensors").write_bytes(save(advs))  # whose own save_file hides why a file can't be written
         pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), place / "records.parquet")
-        save_file(advs, place / "adv.safetensors")
         seal(place, {"counts": vars(counts), "terms": list(terms)})
         write_json(place / "cost.json", {"seconds": time.perf_counter() - began})
 
@@ -357,7 +402,7 @@ class Audit:
         for at, row in enumerate(there):
             one = rows.take(adv, slice(at, at + 1))
             advs[f"{row:04d}"] = stage.kind.pack(one)
-            read.append(stage.kind.read(stage.kind.write(one, place / "files" / f"{row:04d}")))
+            read.append(stage.kind.read(_written(stage, one, place / "files" / f"{row:04d}")))
         hits, decisions = api.judge(problem, rows.join(read), index)
         x = rows.moved(rows.take(problem.x, index.to(next(rows.leaves(problem.x)).device)), torch.device("cpu"))
         found = {name: values.tolist() for name, values in problem.threat.space.measures(x, adv).items()}
@@ -402,6 +447,16 @@ class Audit:
                 where=str(place),
                 fix="delete this folder and run again; the rest is kept",
             ) from error
+
+
+def _written(stage: Stage, one: Any, path: Path) -> Path:
+    """Write a row in its real form; libraries that write files have errors of their own for a full disk."""
+    try:
+        return stage.kind.write(one, path)
+    except (OSError, MmadvError):
+        raise
+    except Exception as error:
+        raise OSError(describe(error)) from error
 
 
 def _measured(ledger: Any, at: int, success: dict[str, float]) -> dict[str, float] | None:

@@ -198,22 +198,18 @@ def audit(
     as_json: Annotated[Path | None, JSON] = None,
 ) -> None:
     """Run an audit into a folder, and write its report; the last line is the report's path."""
+    from mmadv import report as drawing
     from mmadv.audit import Audit
-    from mmadv.gates import Gate
+    from mmadv.gates import Gate, check
     from mmadv.spec import read
 
     gates = [Gate.of(one) for one in fail_under or []]
-    plan = read(spec)
-    names = [campaign.name for campaign in plan.campaigns]
-    for one in gates:  # before hours of work, not after
-        if one.campaign is not None and one.campaign not in names:
-            fix = nearest(one.campaign, names)
-            raise ParameterError(f"there is no campaign {one.campaign!r}", where="--fail-under", fix=fix)
-    console = Console()
-    made = Audit(plan, out, host_of(ctx))
+    made = Audit(read(spec), out, host_of(ctx))
+    check(gates, {stage.campaign.name: stage.levels for stage in made.stages})  # before hours of work, not after
     summary = _run(made, workers)
-    passed = _gated(console, summary, gates, allow_suspect, junit, as_json)
-    _draw(made, summary)
+    path = drawing.write(made, summary)
+    passed = _gated(Console(), summary, gates, allow_suspect, junit, as_json)
+    print(path)
     if not passed:
         raise typer.Exit(1)
 
@@ -228,10 +224,11 @@ def gate(
     as_json: Annotated[Path | None, JSON] = None,
 ) -> None:
     """Judge a finished run by what it must hold; exit 1 where it doesn't."""
+    from mmadv.audit import Audit
     from mmadv.gates import Gate
-    from mmadv.runs import Folder
 
-    summary = Folder(run).json("summary.json")
+    made, summary = Audit.of_finished(run, host_of(ctx))
+    made.confirm(summary)  # what a release rests on is not taken from a file that anybody can write into
     if not _gated(Console(), summary, [Gate.of(one) for one in fail_under], allow_suspect, junit, as_json):
         raise typer.Exit(1)
 
@@ -251,11 +248,7 @@ def compare(
     from mmadv.audit import Audit
     from mmadv.runs import write_json
 
-    sides = []
-    for run in (run_a, run_b):
-        made = Audit.of_folder(run, host_of(ctx))
-        made.keep([campaign["name"] for campaign in made.folder.json("summary.json")["campaigns"]])
-        sides.append(made)
+    sides = [Audit.of_finished(run, host_of(ctx))[0] for run in (run_a, run_b)]
     found = comparing.compare(sides[0], sides[1], (a, b))
     console = Console()
     for one in found:
@@ -274,7 +267,9 @@ def compare(
             console.print(Text(f"{one.left_out} examples are not in both, or were not judged in both", style="yellow"))
         for word, mine, other in one.unequal:
             console.print(Text(f"the attackers differ in {word}: {mine} | {other}", style="yellow"), soft_wrap=True)
-    console.print("p: McNemar's exact test over paired examples, Holm's correction over eps", highlight=False)
+    console.print(
+        "p: McNemar's exact test over paired examples, Holm's correction over all eps of all campaigns", highlight=False
+    )
     if as_json is not None:
         write_json(as_json, {"comparisons": [one.plain for one in found]})
     if fail_if_worse and any(one.worse for one in found):
@@ -343,16 +338,20 @@ def attack(
     """Attack one model on one data set: an audit of one campaign, without a spec."""
     import yaml
 
+    from mmadv import report as drawing
     from mmadv.audit import Audit
     from mmadv.catalog import Catalog
     from mmadv.spec import parse
 
     modality = Catalog(host_of(ctx)).attack(name, where="NAME").modality
-    entry = {"name": name, **_words(parameter, "--parameter"), **({} if steps is None else {"steps": steps})}
-    limits = {"eps": list(eps or []), "access": access, "queries": queries, **_words(threat, "--threat")}
+    # What an option of its own says is not said by a word too: one of them would be ignored.
+    own = {"name": name, "steps": steps}
+    entry = _given(own) | _words(parameter, "--parameter", {**own, "queries": queries})
+    own = {"eps": eps, "access": access, "queries": queries}
+    limits = {"eps": [], **_given(own)} | _words(threat, "--threat", own)
     built, played = (bool(FACTORY.fullmatch(name)) and not Path(name).exists() for name in (model, data))
-    usual = None if built else "auto"
-    run_on = {"device": device or usual, "dtype": dtype, "batch_size": batch_size or usual}
+    usual = {} if built else {"device": "auto", "batch_size": "auto"}
+    run_on = {"device": device, "dtype": dtype, "batch_size": batch_size}
     columns = {
         "text_column": text_column, "label_column": label_column, "image_column": image_column, "audio_column": audio_column,
         "transcript_column": transcript_column, "limit": limit,
@@ -360,14 +359,23 @@ def attack(
     campaign = {
         "name": name,
         "modality": modality,
-        "target": {"factory" if built else "model": model, **_given(run_on), **_words(target, "--target")},
-        "data": {"factory" if played else "path": data, **_given(columns), **_words(word, "--data-word")},
-        "threat": _given(limits),
+        "target": {
+            "factory" if built else "model": model,
+            **usual,
+            **_given(run_on),
+            **_words(target, "--target", {"factory": model, "model": model, **run_on}),
+        },
+        "data": {
+            "factory" if played else "path": data,
+            **_given(columns),
+            **_words(word, "--data-word", {"factory": data, "path": data, **columns}),
+        },
+        "threat": limits,
         "attacks": [entry],
     }
     plain = {"title": f"{name} on {model}", "seed": seed, "campaigns": [campaign]}
     made = Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx))
-    _draw(made, _run(made))
+    print(drawing.write(made, _run(made)))
 
 
 @app.command()
@@ -394,10 +402,7 @@ def report(ctx: typer.Context, run: Annotated[Path, typer.Argument(help="A run f
     from mmadv import report as drawing
     from mmadv.audit import Audit
 
-    made = Audit.of_folder(run, host_of(ctx))
-    summary = made.folder.json("summary.json")
-    made.keep([campaign["name"] for campaign in summary["campaigns"]])
-    print(drawing.write(made, summary))
+    print(drawing.write(*Audit.of_finished(run, host_of(ctx))))
 
 
 @app.command()
@@ -464,13 +469,6 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
     return summary
 
 
-def _draw(made: Audit, summary: dict[str, Any]) -> None:
-    """Write the report, and print its path as the last line."""
-    from mmadv import report as drawing
-
-    print(drawing.write(made, summary))
-
-
 def _gated(
     console: Console,
     summary: dict[str, Any],
@@ -510,22 +508,30 @@ def _percent(rate: dict[str, Any] | None) -> str:
 def _given(words: Mapping[str, Any]) -> dict[str, Any]:
     """Words whose options were given; whole numbers as such."""
     return {
-        word: int(value) if isinstance(value, str) and value.isdecimal() and word == "batch_size" else value
+        word: int(value) if word == "batch_size" and re.fullmatch(r"[+-]?\d+", str(value)) else value
         for word, value in words.items()
         if value is not None
     }
 
 
-def _words(given: list[str] | None, option: str) -> dict[str, Any]:
-    """`WORD=VALUE` options as plain data, each value read as YAML."""
+def _words(given: list[str] | None, option: str, taken: Mapping[str, Any]) -> dict[str, Any]:
+    """`WORD=VALUE` options as plain data, each value read as YAML; no word twice, and none that another option has `taken`."""
     import yaml
 
-    found = {}
+    found: dict[str, Any] = {}
     for one in given or []:
         word, equals, value = one.partition("=")
         if not equals or not word:
             raise ParameterError(f"{one!r} is not WORD=VALUE", where=option, fix=f"write {option} word=value")
-        found[word] = yaml.safe_load(value)
+        if word in found or taken.get(word) is not None:
+            raise ParameterError(f"{word!r} is given twice", where=f"{option} {one}", fix="give it once")
+        try:
+            found[word] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            what = f"{value!r} is no value: {getattr(error, 'problem', error)}"
+            raise ParameterError(
+                what, where=f"{option} {one}", fix="write it as YAML, such as 0.1, [1, 2] or name"
+            ) from error
     return found
 
 

@@ -265,7 +265,8 @@ class Table:
             try:
                 check(row)
             except InputError as error:
-                self.skipped.append(Skipped(shown(self.key(row)), shown(error.what)))
+                why = re.sub(r" at 0x[0-9a-f]+", "", error.what)  # where an object lies is another place in each run
+                self.skipped.append(Skipped(shown(self.key(row)), shown(why)))
             else:
                 found.append(row)
         if not found:

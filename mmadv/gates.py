@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,15 @@ class Gate:
             ) from None
         return cls(least, name or None, eps)
 
+    def at(self, levels: Sequence[float]) -> int | None:
+        """Which of a campaign's ε it is judged at; None if there is none such."""
+        found = [
+            number
+            for number, eps in enumerate(levels)
+            if self.eps is None or abs(eps - self.eps) <= 1e-9 * max(1.0, self.eps)
+        ]
+        return found[-1] if found else None
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -71,6 +80,38 @@ class Judged:
         return not self.failure
 
 
+def check(gates: Sequence[Gate], levels: Mapping[str, Sequence[float] | None]) -> None:
+    """See that each gate can be judged.
+
+    Args:
+        gates: to judge.
+        levels: the ε of each campaign; None for one that was left out, which fails every gate.
+
+    Raises:
+        ParameterError: a campaign or an ε that there is not.
+    """
+    for gate in gates:
+        if gate.campaign is not None and gate.campaign not in levels:
+            raise ParameterError(
+                f"there is no campaign {gate.campaign!r}", where="--fail-under", fix=nearest(gate.campaign, levels)
+            )
+        for name in levels if gate.campaign is None else [gate.campaign]:
+            own = levels[name]
+            if own is None or gate.at(own) is not None:
+                continue
+            if not own:
+                raise ParameterError(
+                    f"campaign {name!r} has no eps to be judged at",
+                    where="--fail-under",
+                    fix="name the campaigns that are to be judged, as in digits=0.5, or give this one eps: [ … ]",
+                )
+            raise ParameterError(
+                f"campaign {name!r} has no eps {gate.eps:g}",
+                where="--fail-under",
+                fix=f"give one of its own: {', '.join(f'{eps:g}' for eps in own)}",
+            )
+
+
 def judged(summary: dict[str, Any], gates: Sequence[Gate], *, allow_suspect: bool = False) -> list[Judged]:
     """Every gate at every campaign that it concerns.
 
@@ -87,13 +128,10 @@ def judged(summary: dict[str, Any], gates: Sequence[Gate], *, allow_suspect: boo
     """
     campaigns = {campaign["name"]: campaign for campaign in summary["campaigns"]}
     missing = {one["name"]: one for one in summary["missing"]}
+    known = {name: [point["eps"] for point in one["worst"]] for name, one in campaigns.items()} | dict.fromkeys(missing)
+    check(gates, known)
     found = []
     for gate in gates:
-        known = [*campaigns, *missing]
-        if gate.campaign is not None and gate.campaign not in known:
-            raise ParameterError(
-                f"there is no campaign {gate.campaign!r}", where="--fail-under", fix=nearest(gate.campaign, known)
-            )
         for name in known if gate.campaign is None else [gate.campaign]:
             if name in missing:
                 found.append(Judged(name, f"robust accuracy ≥ {gate.least:g}", f"left out: {missing[name]['what']}"))
@@ -104,13 +142,9 @@ def judged(summary: dict[str, Any], gates: Sequence[Gate], *, allow_suspect: boo
 
 def _judged(campaign: dict[str, Any], gate: Gate, allow_suspect: bool) -> Judged:
     name, worst = campaign["name"], campaign["worst"]
-    at = [point for point in worst if gate.eps is None or abs(point["eps"] - gate.eps) <= 1e-9 * max(1.0, gate.eps)]
-    if not at:
-        levels = ", ".join(f"{point['eps']:g}" for point in worst) or "none"
-        raise ParameterError(
-            f"campaign {name!r} has no eps {gate.eps}", where="--fail-under", fix=f"give one of its own: {levels}"
-        )
-    point = at[-1]
+    at = gate.at([point["eps"] for point in worst])
+    assert at is not None, "checked before"
+    point = worst[at]
     robust = point["robust"]
     check = f"robust accuracy ≥ {gate.least:g} at eps {point['eps']:g}"
     refused = {Trust.INVALID.value} if allow_suspect else {Trust.INVALID.value, Trust.SUSPECT.value}

@@ -40,6 +40,8 @@ KINDS: Mapping[str, type[hookspecs.Spec]] = {
 """What a plugin can register; `mmadv_<kind>` is the hook and the value the type of its records."""
 
 HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("mmadv_")))
+OURS = ("audio", "chain", "foolbox", "image", "joint", "rl", "series", "text")
+"""Plugins of ours, each in a package mmadv-NAME: who asks for one that is missing is told what to install."""
 IN_PROCESS = "(in process)"
 Event = Literal["run_started", "step_finished", "run_finished", "run_failed"]
 State = Literal["loaded", "failed", "collision", "blocked"]
@@ -126,7 +128,7 @@ def absent(name: str, known: Iterable[str]) -> str:
         >>> absent("text", ["image"]), absent("imgae", ["image"])
         ('pip install mmadv-text', "did you mean 'image'? known: image")
     """
-    return f"pip install mmadv-{name}" if name in ("image", "text", "audio", "rl") else nearest(name, known)
+    return f"pip install mmadv-{name}" if name in OURS else nearest(name, known)
 
 
 class Host:

@@ -34,6 +34,9 @@ from filelock import FileLock, Timeout
 from mmadv.errors import RunError
 from mmadv.spec import Spec
 
+OURS = ("manifest.json", "spec.yaml")
+"""What a run begins with."""
+
 
 @dataclass(frozen=True)
 class RunInfo:
@@ -65,12 +68,18 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(hidden, path)
     except OSError as error:
-        hidden.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            hidden.unlink()
         raise RunError(
             f"the file cannot be written: {error.strerror}",
             where=str(path),
             fix="free space or give a folder that you may write to; what was written so far stays",
         ) from error
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -111,11 +120,11 @@ class Folder:
             raise RunError(
                 "another process works on this run", where=str(self.path), fix="wait for it, or give another folder"
             ) from error
-        except PermissionError as error:
+        except OSError as error:
             raise RunError(
                 f"the run folder cannot be written: {error.strerror}",
                 where=str(self.path),
-                fix="give a path that you may write to",
+                fix="free space or give a path that you may write to",
             ) from error
 
     def begin(self, spec: Spec, facts: Mapping[str, object]) -> None:
@@ -130,6 +139,8 @@ class Folder:
         """
         manifest: dict[str, Any] = {"spec": spec.digest, **facts}
         path = self.path / "manifest.json"
+        for left in (file for name in OURS for file in self.path.glob(f".{name}.*")):  # of a run that was killed
+            left.unlink()
         if path.exists():
             before = self.manifest()
             # A campaign whose assets were missing, then or now, is in one of the two alone.
@@ -149,17 +160,23 @@ class Folder:
                         fix="give another folder, or delete this one to start again",
                     )
             write_json(path, {**manifest, "versions": before.get("versions", {})})
+            if not (self.path / "spec.yaml").exists():
+                self._write_spec(spec)
             return
         if any(entry.name != ".lock" for entry in self.path.iterdir()):
             raise RunError(
                 "the folder is not empty and holds no run", where=str(self.path), fix="give a new or an empty folder"
             )
-        write_text(self.path / "spec.yaml", yaml.safe_dump(spec.resolved, sort_keys=False, allow_unicode=True))
+        # First what makes the folder a run: killed before the spec stands too, the same command goes on.
         write_json(path, manifest)
+        self._write_spec(spec)
+
+    def _write_spec(self, spec: Spec) -> None:
+        write_text(self.path / "spec.yaml", yaml.safe_dump(spec.resolved, sort_keys=False, allow_unicode=True))
 
     def abandon(self) -> None:
         """Take back what `begin` wrote, as long as no shard stands."""
-        for name in ("manifest.json", "spec.yaml"):
+        for name in OURS:
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "shards", ignore_errors=True)
 
@@ -170,7 +187,7 @@ class Folder:
             there = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError):
             return str(path)
-        for place, ours, theirs in _differences(spec.resolved, there):
+        for place, ours, theirs in differences(spec.resolved, there):
             if place != "title":
                 return f"{path}, {place}: {theirs!r} there, {ours!r} here"
         return str(path)
@@ -263,14 +280,14 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _differences(ours: Any, theirs: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(ours: Any, theirs: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(place, ours, theirs) of every leaf that differs between two structures of plain data."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in {**ours, **theirs}:
-            yield from _differences(ours.get(key), theirs.get(key), f"{place}.{key}".lstrip("."))
+            yield from differences(ours.get(key), theirs.get(key), f"{place}.{key}".lstrip("."))
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            yield from _differences(one, other, f"{place}.{index}")
+            yield from differences(one, other, f"{place}.{index}")
     elif ours != theirs:
         yield place, ours, theirs
 

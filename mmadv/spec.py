@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -106,7 +107,10 @@ class TargetEntry(_Open):
 
 
 class DataEntry(_Open):
-    """Labelled examples: a `factory` that you trust to run, or words of the modality such as `path` and `label_column`."""
+    """Labelled examples: a `factory` that you trust to run, or words of the modality such as `path` and `label_column`.
+
+    A factory that draws or attacks by itself may have a parameter `audit_seed`: it is told the spec's seed.
+    """
 
     factory: str | None = Field(None, pattern=r"^[\w.]+:[\w.]+$")
     args: dict[str, Any] = {}
@@ -136,8 +140,8 @@ class ThreatEntry(_Open):
     @field_validator("eps")
     @classmethod
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(eps < 0 for eps in value):
-            raise ValueError("every eps is at least 0")
+        if not all(0 <= eps < math.inf for eps in value):
+            raise ValueError("every eps is at least 0, and finite")
         if list(value) != sorted(set(value)):
             raise ValueError("several eps ascend, each once")
         return value
@@ -149,7 +153,7 @@ class Campaign(_Strict):
     With `plant`, adversarials are planted at so many examples, and the attacks must find them (`mmadv.planted`).
     """
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=r"^\w[\w.-]*$")
     modality: str
     target: TargetEntry
     data: DataEntry
@@ -179,7 +183,7 @@ class Spec(_Strict):
     """A whole audit."""
 
     title: str
-    seed: int = 0
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     shard_size: int = Field(32, ge=1)
     campaigns: tuple[Campaign, ...] = Field(min_length=1)
 
@@ -257,7 +261,7 @@ def parse(text: str, file: str = "spec") -> Spec:
     if not isinstance(plain, dict):
         raise SpecError("the spec is not a mapping", where=file, fix="start with title: and campaigns:")
     lines: dict[tuple[str | int, ...], int] = {}
-    _mark(node, (), lines)
+    _mark(node, (), lines, file)
     try:
         spec = Spec.model_validate(plain)
     except ValidationError as error:
@@ -266,16 +270,25 @@ def parse(text: str, file: str = "spec") -> Spec:
     return spec
 
 
-def _mark(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
-    """The line of every value by its path."""
+def _mark(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], file: str) -> None:
+    """The line of every value by its path; a key that stands twice in one mapping is refused, of which YAML would keep the last."""
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
         for key, value in node.value:
-            _mark(value, (*path, key.value), lines)
-            lines[(*path, key.value)] = key.start_mark.line + 1
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise SpecError(
+                    f"the key {key.value!r} stands twice in one mapping, in line {seen[key.value]} too",
+                    where=f"{file}:{line}",
+                    fix="leave one of them out",
+                )
+            seen[key.value] = line
+            _mark(value, (*path, key.value), lines, file)
+            lines[(*path, key.value)] = line
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _mark(value, (*path, index), lines)
+            _mark(value, (*path, index), lines, file)
 
 
 def _first(error: ValidationError, lines: dict[tuple[str | int, ...], int], file: str) -> SpecError:

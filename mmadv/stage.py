@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +18,10 @@ from mmadv.access import Access
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog, build
 from mmadv.errors import AssetError, MmadvError, ParameterError, SpecError, nearest
-from mmadv.host import describe
+from mmadv.host import OURS, absent, describe
 from mmadv.modality import Modality
 from mmadv.protocol import Attack
+from mmadv.runs import digest_of
 from mmadv.source import Examples, Source, digest
 from mmadv.spec import AttackEntry, Campaign, Spec
 from mmadv.target import Target, known_dtype, usable_device
@@ -45,6 +47,8 @@ class Stage:
 
     Attributes:
         levels: every ε that is searched at: the spec's, or the one that other words of the threat come to.
+        ready: whether it was prepared in this process.
+        goal_words: the words of the threat that say what the attacker wants.
 
     Raises:
         SpecError: with file and line, whatever the plugins refuse.
@@ -53,6 +57,7 @@ class Stage:
     def __init__(self, spec: Spec, number: int, catalog: Catalog) -> None:
         self.spec, self.number, self.catalog = spec, number, catalog
         self.campaign: Campaign = spec.campaigns[number]
+        self.ready = False
         path = ("campaigns", number)
         with located(spec, *path, "modality"):
             self.kind: Modality = catalog.modality(self.campaign.modality).resolve()()
@@ -64,7 +69,8 @@ class Stage:
             threat = self.campaign.threat
             goal = api.goal_maker(self.kind, threat.targets is not None)
             given = api.sorted_out(threat.words, {"space": self.kind.space, "goal": goal}, where="threat")
-            self._space_words, self.goal = given["space"], goal(**given["goal"])
+            self._space_words, self.goal_words = given["space"], given["goal"]
+            self.goal = goal(**self.goal_words)
             space = self.space(max(threat.eps, default=None))
             self.levels: tuple[float, ...] = threat.eps
             if not threat.eps and any(attack.keeps == "hit" for attack in self.attacks):
@@ -140,13 +146,21 @@ class Stage:
                     fix=nearest(word, ("factory", "args", "limit")),
                 )
             source: Source = (
-                resolve_name(entry.factory)(**entry.args)
+                self._played(resolve_name(entry.factory), entry.args)
                 if entry.factory
                 else api.source_of(self.kind, entry.words, target=victim, limit=entry.limit)
             )
             if not len(source):
                 raise ParameterError("the data are empty", where=source.name, fix="name data with at least one example")
         return source
+
+    def _played(self, factory: Callable[..., Source], args: dict[str, Any]) -> Source:
+        """What a trusted factory makes; one that has a parameter `audit_seed` attacks or draws by itself, and is told the spec's."""
+        try:
+            told = {"audit_seed": self.spec.seed} if "audit_seed" in inspect.signature(factory).parameters else {}
+        except ValueError:  # a builtin tells nothing of itself
+            told = {}
+        return factory(**{**told, **args})
 
     @cached_property
     def length(self) -> int:
@@ -184,6 +198,7 @@ class Stage:
                     where="plant",
                     fix=f"plant at most {size}, or make shard_size larger",
                 )
+        self.ready = True
 
     @property
     def shards(self) -> int:
@@ -192,6 +207,14 @@ class Stage:
     def digests(self, x: Any) -> list[str]:
         """SHA-256 of each example of rows."""
         return [digest(self.kind.pack(rows.take(x, slice(row, row + 1)))) for row in range(rows.count(x))]
+
+    def fingerprint(self) -> str:
+        """Of the keys, labels and inputs of all examples, in their order, whatever the shards."""
+        found: list[tuple[str, int, str]] = []
+        for shard in range(self.shards):
+            part = self.examples(shard)
+            found += zip(part.keys, map(int, part.y), self.digests(part.x), strict=True)
+        return f"{digest_of(found)}/{self.length}"
 
     def examples(self, shard: int) -> Examples:
         """The examples of one shard."""
@@ -235,9 +258,16 @@ def located(spec: Spec, *path: str | int) -> Iterator[None]:
     except (ImportError, AttributeError) as error:
         if not factory:
             raise
-        fix = "name it package.module:function, and install the package"
+        package = (getattr(error, "name", None) or "").partition(".")[0]
+        owner = package.removeprefix("mmadv_") if isinstance(error, ModuleNotFoundError) else ""
+        fix = absent(owner, ()) if owner in OURS else "name it package.module:function, and install the package"
         raise SpecError(f"the factory cannot be imported: {error}", where=where, fix=fix) from error
     except TypeError as error:
         if not factory:
             raise
         raise SpecError(f"the factory refuses its args: {error}", where=where, fix="mend args:") from error
+    except Exception as error:
+        if not factory:
+            raise
+        fix = "mend it or its args; --debug shows where it failed"
+        raise SpecError(f"the {path[-1]} cannot be made: {describe(error)}", where=where, fix=fix) from error

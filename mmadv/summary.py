@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmadv import alarms
+from mmadv.errors import RunError
 from mmadv.ledger import Status
 from mmadv.result import UNTOUCHABLE, Rate, Term, rates, untouched
+from mmadv.runs import differences, digest_of
 from mmadv.stage import Stage, Unit
 
 if TYPE_CHECKING:
@@ -22,20 +23,53 @@ WINS = 0.002
 
 def summarise(audit: Audit) -> dict[str, Any]:
     """Accuracies, intervals, cost and alarms of every campaign."""
-    campaigns = [_campaign(audit, number, stage) for number, stage in enumerate(audit.stages)]
-    everything = [json.loads((audit.place(unit) / "unit.json").read_text())["files"] for unit in audit.units()]
+    campaigns = [{**_about(stage), **_figures(audit, number)} for number, stage in enumerate(audit.stages)]
     return {
         "title": audit.spec.title,
         "spec": audit.spec.digest,
-        "digest": digest_of(everything),
-        "trust": alarms.verdict(alarms.Alarm("", alarms.Trust(campaign["trust"]), "") for campaign in campaigns).value,
         "campaigns": campaigns,
-        "weakest": weakest(campaigns),
+        **_whole(audit, campaigns),
         "missing": [
             {"name": name, "what": error.what, "where": error.where, "fix": error.fix}
             for name, error in audit.missing.items()
         ],
     }
+
+
+def _whole(audit: Audit, campaigns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all campaigns come to together."""
+    return {
+        "digest": digest_of([_kept(audit, unit, "unit.json")["files"] for unit in audit.units()]),
+        "trust": alarms.verdict(alarms.Alarm("", alarms.Trust(campaign["trust"]), "") for campaign in campaigns).value,
+        "weakest": weakest(campaigns),
+    }
+
+
+def altered(audit: Audit, summary: Mapping[str, Any]) -> Iterator[str]:
+    """Where a summary says something else than the shards come to, time aside; neither victims nor data are asked for.
+
+    Args:
+        audit: with the campaigns to look at.
+        summary: of its run.
+
+    Yields:
+        One line for each figure, naming it.
+
+    Raises:
+        RunError: a shard can't be read.
+    """
+    told = {campaign["name"]: campaign for campaign in summary["campaigns"]}
+    again = {}
+    for number, stage in enumerate(audit.stages):
+        name = stage.campaign.name
+        again[name] = {**told.get(name, {}), **_figures(audit, number)}
+    # What a campaign that can't be looked at here adds to the whole is not known.
+    whole = _whole(audit, list(again.values())) if again.keys() == told.keys() else {}
+    found = json.loads(json.dumps({**again, **{f"the {name}": value for name, value in whole.items()}}))
+    there = {name: told.get(name) for name in again} | {f"the {name}": summary.get(name) for name in whole}
+    for place, ours, theirs in differences(found, there):
+        if not place.endswith(".seconds"):
+            yield f"summary.json: {place} is {theirs!r} there, and the shards come to {ours!r}"
 
 
 def weakest(campaigns: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -77,20 +111,35 @@ def weakest(campaigns: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
-    campaign = stage.campaign
-    levels: Sequence[float] = stage.levels
+def _about(stage: Stage) -> dict[str, Any]:
+    """What a campaign is about, in words of its victim and its data."""
+    return {
+        "name": stage.campaign.name,
+        "modality": stage.campaign.modality,
+        "unit": stage.kind.unit,
+        "target": stage.target.name,
+        "data": stage.source.name,
+        "examples": stage.length,
+        "before": dict(getattr(stage.source, "before", {})),
+        "skipped": [vars(one) for one in getattr(stage.source, "skipped", ())],
+        "threat": {**stage.campaign.threat.model_dump(mode="json"), "eps": list(stage.levels)},
+        "scale": [stage.scale(eps) for eps in stage.levels],
+        "cascade": stage.campaign.cascade,
+    }
+
+
+def _figures(audit: Audit, number: int) -> dict[str, Any]:
+    """What the shards of a campaign come to."""
+    stage = audit.stages[number]
+    campaign, levels = stage.campaign, stage.levels
     attacks: list[dict[str, Any]] = []
     everything: list[alarms.Counts] = []
     told = _records(audit, number, stage)
     for index, attack in enumerate(stage.attacks):
         units = [Unit(number, index, shard) for shard in range(stage.shards)]
         records = told[index]
-        counts = sum(
-            (alarms.Counts(**json.loads((audit.place(unit) / "unit.json").read_text())["counts"]) for unit in units),
-            alarms.Counts(),
-        )
-        seconds = sum(json.loads((audit.place(unit) / "cost.json").read_text())["seconds"] for unit in units)
+        counts = sum((alarms.Counts(**_kept(audit, unit, "unit.json")["counts"]) for unit in units), alarms.Counts())
+        seconds = sum(_kept(audit, unit, "cost.json")["seconds"] for unit in units)
         curve = []
         for eps in levels:
             at, inside = _at(records, attack.keeps, eps)
@@ -101,7 +150,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
             curve.append({"eps": eps, "robust": _rate(robust), "stored": _rate(stored)})
         attacked = [r for r in records if r["status"] != Status.ALREADY_WRONG]
         distances = sorted(float("inf") if r["distance"] is None else r["distance"] for r in attacked)
-        examples = max(len({(r["shard"], r["row"]) for r in attacked}), 1)
+        cost = _cost(attacked, campaign.label(index))
         statuses = [r["status"] for r in records if r["eps"] == (levels[-1] if attack.keeps == "hit" else None)]
         attacks.append(
             {
@@ -117,8 +166,7 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
                 "median_distance": finite(distances[len(distances) // 2])
                 if distances and attack.keeps == "nearest"
                 else None,
-                "queries": sum(r["queries"] for r in records) / examples,
-                "gradients": sum(r["gradients"] for r in records) / examples,
+                **cost,
                 "seconds": seconds,
                 "planted": {"found": counts.planted - counts.planted_missed, "total": counts.planted},
                 "alarms": [vars(alarm) for alarm in alarms.of_counts(counts, eot=campaign.threat.eot)],
@@ -143,18 +191,8 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
         alarm.trust for alarm in further
     ]
     return {
-        "name": campaign.name,
-        "modality": campaign.modality,
-        "unit": stage.kind.unit,
-        "target": stage.target.name,
-        "data": stage.source.name,
-        "examples": stage.length,
-        "skipped": [vars(one) for one in getattr(stage.source, "skipped", ())],
-        "threat": {**stage.campaign.threat.model_dump(mode="json"), "eps": list(levels)},
-        "scale": [stage.scale(eps) for eps in levels],
+        "clean": _rate(_clean(told)),
         "terms": [vars(term) for term in _terms(audit, number, stage, told[0])],
-        "cascade": campaign.cascade,
-        "clean": attacks[0]["clean"],
         "worst": worst_curve,
         "attacks": attacks,
         "alarms": [vars(alarm) for alarm in further],
@@ -162,9 +200,35 @@ def _campaign(audit: Audit, number: int, stage: Stage) -> dict[str, Any]:
     }
 
 
-def digest_of(value: object) -> str:
-    """SHA-256 of plain data."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def _kept(audit: Audit, unit: Unit, name: str) -> dict[str, Any]:
+    """A JSON file of a unit."""
+    place = audit.place(unit)
+    try:
+        found: dict[str, Any] = json.loads((place / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"the shard's {name} cannot be read",
+            where=str(place),
+            fix="delete this folder and run again; the rest is kept",
+        ) from error
+    return found
+
+
+def _clean(told: Sequence[Sequence[Mapping[str, Any]]]) -> Rate:
+    """Clean accuracy over the examples that any attack could judge, whichever of the attacks comes first."""
+    right: dict[tuple[int, int], bool] = {}
+    for record in (record for records in told for record in records):
+        if record["status"] not in (Status.ERROR, Status.INFEASIBLE):
+            who = record["shard"], record["row"]
+            right[who] = right.get(who, True) and record["status"] != Status.ALREADY_WRONG
+    return Rate(sum(right.values()), len(right))
+
+
+def _cost(attacked: Sequence[Mapping[str, Any]], label: str) -> dict[str, float]:
+    """Mean passes, all ε together, of the examples that an attack was itself run on, by its records of those not wrong already."""
+    # In a cascade, what an earlier attack fooled at every ε cost this one nothing.
+    own = {(r["shard"], r["row"]) for r in attacked if r["origin"] == label or r["queries"]}
+    return {word: sum(r[word] for r in attacked) / max(len(own), 1) for word in ("queries", "gradients")}
 
 
 def finite(value: Any) -> float | None:
@@ -206,6 +270,11 @@ class Outcome:
     def counted(self) -> bool:
         """Whether it was judged at all."""
         return self.status not in (Status.ERROR, Status.INFEASIBLE)
+
+    @property
+    def weight(self) -> tuple[bool, bool, bool]:
+        """What outweighs what: a success whatever is not one, a wrong answer a right one, and what was judged an error."""
+        return self.hit, self.status == Status.ALREADY_WRONG, self.counted
 
     @property
     def robust(self) -> bool:
@@ -252,7 +321,7 @@ def _worst(
             status = Status.FOOLED.value if hit and not wrong else record["status"]
             found = Outcome(record["key"], record["x_sha256"], record["y"], status, hit)
             before = worst.setdefault((record["shard"], record["row"]), found)
-            if (hit and not before.hit) or (found.counted and not before.counted):
+            if found.weight > before.weight:
                 worst[record["shard"], record["row"]] = found
     return worst
 
@@ -265,9 +334,7 @@ def _untouched(told: list[list[dict[str, Any]]], stage: Stage, eps: float) -> Ra
 
 def _terms(audit: Audit, number: int, stage: Stage, records: list[dict[str, Any]]) -> list[Term]:
     """What the examples of a campaign were attacked under, but for ε itself: as the first attack met them at the smallest."""
-    sealed = [
-        json.loads((audit.place(Unit(number, 0, shard)) / "unit.json").read_text()) for shard in range(stage.shards)
-    ]
+    sealed = [_kept(audit, Unit(number, 0, shard), "unit.json") for shard in range(stage.shards)]
     names = dict.fromkeys(name for one in sealed for name in one.get("terms", ()) if name != UNTOUCHABLE)
     first, _ = _at(records, stage.attacks[0].keeps, min(stage.levels, default=0.0))
     measured = [one["measures"] or {} for one in first if one["status"] in (Status.ROBUST, Status.FOOLED)]

@@ -1,4 +1,4 @@
-"""Verifying a run: every recorded success is judged once more from what is on disk (law 11)."""
+"""Verifying a run: every recorded success is judged once more from what is on disk, and the summary is drawn once more (law 11)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mmadv.errors import RunError
 from mmadv.runs import broken_files
 from mmadv.source import digest
 from mmadv.stage import Stage, Unit
+from mmadv.summary import altered
 
 OTHERWISE = {
     "targets": "give the model that was audited, or where it is trained and cached, the cache of the run (MMADV_CACHE)",
@@ -55,6 +56,11 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
             yield from _judge_again(audit, unit, stage, place, name)
         except RunError as error:
             yield f"{name}: {error.what}"
+    if all(audit.place(unit).exists() for unit in units):
+        try:
+            yield from altered(audit, audit.summary())
+        except RunError as error:
+            yield f"{error.what} ({error.where})"
 
 
 def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str) -> Iterator[str]:

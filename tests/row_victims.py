@@ -74,3 +74,7 @@ class Contrary(torch.nn.Module):
 
 def contrary_victim():
     return Contrary().eval()
+
+
+def failing():
+    return {}["weights"]

@@ -72,6 +72,7 @@ def test_installed_listed_used_and_uninstalled(environment, tmp_path, plugin, wo
     )
     assert (early.returncode, (tmp_path / "early").exists()) == (2, False)
     assert f"no installed plugin is called '{plugin}'" in early.stderr
+    assert f"pip install mmadv-{plugin}" in early.stderr
     environment.run("pip", "install", "--quiet", f"mmadv-{plugin}", cwd=tmp_path)
     assert listed() == before | {plugin: "loaded"}
     environment.run("python", "-m", "mmadv.cli", "audit", "spec.yaml", "--out", "run", cwd=tmp_path)

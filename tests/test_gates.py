@@ -1,21 +1,27 @@
 """Two runs compared example by example, and gates that releases must pass."""
 
 import json
+import shutil
 import sys
+import types
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmadv import MemorySource
 from mmadv.audit import Audit
 from mmadv.cli import main
-from mmadv.compare import compare, holm, mcnemar
+from mmadv.compare import Comparison, Paired, compare, holm, mcnemar
 from mmadv.errors import ParameterError, RunError
-from mmadv.gates import Gate, Judged, judged, junit
+from mmadv.gates import Gate, Judged, check, judged, junit
 from mmadv.host import Host
 from mmadv.spec import parse
+from mmadv.testing import linear_victim
 
 HERE = Path(__file__).parent
 SPEC = """
@@ -113,6 +119,17 @@ def test_what_cannot_be_compared_is_refused_with_the_fix(made, tmp_path):
         compare(made["one"], audit)
 
 
+def test_many_campaigns_are_one_family_of_tests(monkeypatch):
+    def by_chance(*_):
+        return Comparison("a", "b", (Paired(None, 9, 5, 0, 9, 0.04), Paired(0.1, 9, 5, 0, 9, 0.03)), 0, ())
+
+    monkeypatch.setattr("mmadv.compare._compared", by_chance)
+    runs = [SimpleNamespace(stages=[SimpleNamespace(campaign=SimpleNamespace(name=name)) for name in "ab"])] * 2
+    found = compare(*runs)
+    assert [point.p for one in found for point in one.points] == holm([0.04, 0.03, 0.04, 0.03])
+    assert not any(one.worse for one in found)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_corrects_upwards_keeps_the_order_and_is_not_weaker_than_bonferroni(p):
     found = holm(p)
@@ -169,6 +186,9 @@ def test_a_gate_passes_up_to_the_measured_share_and_fails_above(made):
         judged(summary, [Gate(0.5, "rows", 0.5)])
     with pytest.raises(ParameterError, match="no campaign"):
         judged(summary, [Gate(0.5, "row")])
+    with pytest.raises(ParameterError, match="'near' has no eps to be judged at"):
+        check([Gate(0.5)], {"rows": [0.1], "near": []})
+    check([Gate(0.5), Gate(0.5, "gone", 0.3)], {"rows": [0.1], "gone": None})
 
 
 def test_a_doubtful_or_missing_figure_passes_no_gate(made):
@@ -205,13 +225,112 @@ def test_gates_on_the_command_line(made, capsys, tmp_path):
     assert cli(capsys, "gate", run, "--fail-under", "no=1")[0] == 2
 
 
+def test_a_gate_rests_on_the_shards_and_not_on_what_was_written_into_the_summary(made, capsys, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(made["one"].folder.path, run)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["campaigns"][0]["worst"][-1]["robust"].update(value=1.0, hits=24)
+    (run / "summary.json").write_text(json.dumps(summary))
+    code, said = cli(capsys, "gate", run, "--fail-under", "0.9")
+    assert code == 2
+    assert "the shards come to" in said.err
+    shutil.copy(made["one"].folder.path / "summary.json", run)
+    assert cli(capsys, "gate", run, "--fail-under", "0")[0] == 0
+    shutil.rmtree(run / "shards/rows/image.pgd")
+    assert cli(capsys, "gate", run, "--fail-under", "0")[0] == 2
+    (run / "summary.json").write_text('{"x": 1}')
+    for command in (["gate", run, "--fail-under", "0"], ["compare", run, run], ["report", run]):
+        code, said = cli(capsys, *command)
+        assert code == 2
+        assert "holds no summary" in said.err
+
+
+def test_a_finished_run_is_reported_and_compared_where_victim_and_data_are_gone(made, capsys, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(made["one"].folder.path, run)
+    spec = (run / "spec.yaml").read_text()
+    (run / "spec.yaml").write_text(spec.replace("row_victims:", "long_gone:"))
+    for command in (["gate", run, "--fail-under", "0"], ["compare", run, made["other"].folder.path], ["report", run]):
+        assert cli(capsys, *command)[0] == 0
+    assert "Examples can’t be shown" in (run / "report.html").read_text()
+
+
 def test_an_audit_fails_under_its_gate_after_it_wrote_its_report_and_checks_names_first(made, capsys, tmp_path):
     spec = tmp_path / "spec.yaml"
     spec.write_text(SPEC.format(title="t", victim="victim", eps=0.02, steps=2))
     code, _ = cli(capsys, "audit", spec, "--out", tmp_path / "run", "--fail-under", "nosuch=1")
     assert code == 2
     assert not (tmp_path / "run").exists()
+    assert cli(capsys, "audit", spec, "--out", tmp_path / "run", "--fail-under", "rows@9/255=1")[0] == 2
+    assert not (tmp_path / "run").exists()
     code, said = cli(capsys, "audit", spec, "--out", tmp_path / "run", "--fail-under", "1")
     assert code == 1
     assert said.out.splitlines()[-1] == str(tmp_path / "run" / "report.html")
     assert Path(said.out.splitlines()[-1]).is_file()
+
+
+# --- what a summary counts -------------------------------------------------------------------------------
+
+
+class Poisoned(torch.nn.Module):
+    """A victim that answers NaN at the end of FGSM's step, on rows whose step goes up."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = linear_victim(24, (1, 4, 4), classes=4)[0]
+
+    def forward(self, x):
+        return self.inner(x).masked_fill(x[:, 0, 0, :1] > 0.5199, float("nan"))
+
+
+def test_clean_accuracy_does_not_depend_on_which_attack_comes_first(monkeypatch, tmp_path):
+    _, x, _ = linear_victim(24, (1, 4, 4), classes=4)
+    x = x.clone()
+    x[:, 0, 0, 0] = 0.5
+    module = types.ModuleType("poisoned_victims")
+    module.victim = lambda: Poisoned().eval()
+    module.inputs = lambda: MemorySource("rows", x, Poisoned()(x).argmax(1))
+    monkeypatch.setitem(sys.modules, "poisoned_victims", module)
+    attacks = ["image.fgsm", "{name: image.pgd, steps: 2, lr: 0.005}"]
+    found = []
+    for order in (attacks, attacks[::-1]):
+        spec = SPEC.format(title="t", victim="victim", eps=0.02, steps=2).replace("row_victims", "poisoned_victims")
+        spec = spec.replace("[0.005, 0.02]", "0.02").replace(
+            "[image.fgsm, {name: image.pgd, steps: 2}]", f"[{', '.join(order)}]"
+        )
+        summary = Audit(parse(spec), tmp_path / str(len(found)), Host()).run()
+        (campaign,) = summary["campaigns"]
+        found.append((campaign["clean"], campaign["worst"], summary["weakest"]))
+        by_attack = {one["name"]: one["clean"]["total"] for one in campaign["attacks"]}
+        assert 0 < by_attack["image.fgsm"] < by_attack["image.pgd"] == campaign["clean"]["total"] == 24
+    assert found[0] == found[1]
+
+
+# --- words that conflict ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--eps", "0.02", "-t", "eps=0.1"], "'eps' is given twice"),
+        (["--queries", "5", "-t", "queries=500"], "'queries' is given twice"),
+        (["--queries", "5", "-p", "queries=500"], "'queries' is given twice"),
+        (["--steps", "3", "-p", "steps=40"], "'steps' is given twice"),
+        (["-p", "name=image.noise"], "'name' is given twice"),
+        (["-p", "loss=ce", "-p", "loss=dlr"], "'loss' is given twice"),
+        (["--limit", "3", "-d", "limit=9"], "'limit' is given twice"),
+        (["-d", "path=elsewhere"], "'path' is given twice"),
+        (["--device", "cpu", "--target", "device=cuda"], "'device' is given twice"),
+        (["--target", "model=another"], "'model' is given twice"),
+        (["-t", "norm=[linf"], "'[linf' is no value"),
+        (["--batch-size", "-3", "--eps", "0.1", "-t", "norm=linf"], "batch_size is -3"),
+    ],
+)
+def test_words_that_conflict_are_refused_and_none_is_ignored(capsys, tmp_path, monkeypatch, words, what):
+    monkeypatch.syspath_prepend(str(HERE))
+    given = ["--model", "row_victims:victim", "--data", "row_victims:inputs", "--out", tmp_path / "run"]
+    code, said = cli(capsys, "attack", "image.pgd", *given, *words)
+    assert code == 2
+    assert what in said.err
+    assert "-3.0" not in said.err
+    assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from mmadv.hookspecs import (
     ThreatModelSpec,
     hookimpl,
 )
-from mmadv.host import HOOKS, IN_PROCESS, KINDS, Host, PluginWarning, default_host
+from mmadv.host import HOOKS, IN_PROCESS, KINDS, OURS, Host, PluginWarning, absent, default_host
 
 
 def attack(name="noise", **changes):
@@ -345,3 +346,9 @@ def test_what_is_no_claim_is_reported():
         pytest.raises(TargetError, match="no plugin"),
     ):
         host(odd=Odd()).adapt(3, "image")
+
+
+def test_every_plugin_of_ours_that_is_missing_is_named_with_its_package():
+    there = (Path(__file__).parents[1] / "plugins").glob("mmadv-*")
+    assert sorted(folder.name.removeprefix("mmadv-") for folder in there) == sorted(OURS)
+    assert {absent(name, ["image"]) for name in OURS} == {f"pip install mmadv-{name}" for name in OURS}

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mmadv import MemorySource
 from mmadv.audit import Audit
 from mmadv.errors import MmadvError, ParameterError, RunError, SpecError, VictimMovedError
 from mmadv.host import Host
+from mmadv.runs import Folder, write_text
 from mmadv.spec import parse
 from mmadv.verify import verify
 
@@ -91,6 +94,10 @@ def test_a_run_tells_the_same_story_everywhere(finished, host):
     worst = [point["robust"]["hits"] for point in linf["worst"]]
     assert all(w <= a["curve"][i]["robust"]["hits"] for a in linf["attacks"] for i, w in enumerate(worst))
     assert 0 < worst[1] < worst[0] <= 20, "this spec is meant to show a slope"
+    for number, attack in enumerate(linf["attacks"]):  # of the 20 that were attacked, not of all 24
+        own = [r for r in records(out, host) if (r["campaign"], r["attack"]) == (0, number)]
+        for word in ("queries", "gradients"):
+            assert attack[word] == sum(r[word] for r in own if r["status"] != "already_wrong") / 20
     assert len(list(out.glob("shards/linf/image.pgd/*/files/*.png"))) == sum(
         r["success"] and r["origin_eps"] == r["eps"]
         for r in records(out, host)
@@ -236,6 +243,20 @@ def test_verify_judges_again_and_does_not_believe_hashes(finished, host, tmp_pat
     assert any(f"record {int(row)} " in line and "breaks the constraints" in line for line in verify(made))
 
 
+def test_verify_sums_up_again(finished, host, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(finished[0], out)
+    summary = json.loads((out / "summary.json").read_text())
+    summary["campaigns"][0]["worst"][1]["robust"]["hits"] = 24
+    summary["campaigns"][1]["attacks"][0]["seconds"] = 7  # the one figure that is another one each time
+    (out / "summary.json").write_text(json.dumps(summary))
+    (found,) = verify(Audit.of_folder(out, host))
+    assert found.startswith("summary.json: linf.worst.1.robust.hits is 24 there, and the shards come to ")
+    (out / "summary.json").write_text('{"x": 1}')
+    (found,) = verify(Audit.of_folder(out, host))
+    assert "holds no summary" in found
+
+
 @pytest.mark.parametrize("name", ["records.parquet", "adv.safetensors"])
 def test_a_corrupt_shard_is_named_and_the_rest_kept(finished, host, tmp_path, name):
     out = tmp_path / "copy"
@@ -269,29 +290,81 @@ def test_a_folder_of_another_spec_target_or_nothing_is_refused(finished, host, t
     assert [entry.name for entry in (tmp_path / "mine").iterdir() if entry.name != ".lock"] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("what", ["label", "input", "key"])
+def test_data_that_changed_anywhere_belong_to_another_run(finished, host, monkeypatch, what):
+    import row_victims
+
+    source = row_victims.inputs()
+    x, y, keys = source.x.clone(), source.y.clone(), [f"rows/{number}" for number in range(24)]
+    if what == "label":
+        y[12] = (y[12] + 1) % 4
+    elif what == "input":
+        x[12, 0, 0, 0] = 1 - x[12, 0, 0, 0]
+    else:
+        keys[12] = "another"
+    monkeypatch.setattr(row_victims, "inputs", lambda: MemorySource("rows", x, y, keys))
+    with pytest.raises(RunError, match="another data"):
+        run(finished[0], host)
+    assert any("the data are not those" in line for line in verify(Audit.of_folder(finished[0], host)))
+
+
+def test_a_run_that_was_killed_as_it_began_begins_again(host, tmp_path, monkeypatch):
+    folder, spec = Folder(tmp_path), parse(text())
+    (tmp_path / ".manifest.json.77").write_text("{")  # of a process that was killed while it wrote it
+    monkeypatch.setattr(Folder, "_write_spec", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        folder.begin(spec, {"data": {}})
+    monkeypatch.undo()
+    folder.begin(spec, {"data": {}})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["manifest.json", "spec.yaml"]
+
+
+def test_a_lock_or_file_that_cannot_be_written_is_a_typed_error(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    with pytest.raises(RunError, match="Read-only"), Folder(tmp_path).locked():
+        pass
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(RunError, match="Read-only"):
+        write_text(tmp_path / "report.html", "")
+
+
 def test_two_processes_do_not_share_a_folder(finished, host):
     made = Audit.of_folder(finished[0], host)
     with made.folder.locked(), pytest.raises(RunError, match="another process"):
         made.run()
 
 
-def test_a_full_disk_loses_nothing(finished, host, tmp_path, monkeypatch):
-    from mmadv import audit
+def wave(self, row, path):
+    """A file that is written by a library with errors of its own."""
+    import soundfile
 
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+    soundfile.write(path.with_suffix(".wav"), torch.zeros(4000).numpy(), 16000)
 
+
+@pytest.mark.parametrize(
+    ("most", "write"), [(300, None), (4000, None), (4000, wave)], ids=["adversarials", "records", "files"]
+)
+def test_a_full_disk_loses_nothing(finished, host, tmp_path, monkeypatch, most, write):
+    """Files may not grow beyond so many bytes, which fails in whatever writes them as a full disk does."""
     out = tmp_path / "run"
     made = Audit(parse(text()), out, host)
-    seen = []
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def stop_at_three(done, total, what):
-        seen.append(done)
         if done == 3:
-            monkeypatch.setattr(audit, "save_file", full)
+            if write is not None:
+                monkeypatch.setattr(type(made.stages[0].kind), "write", write)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
 
-    with pytest.raises(RunError, match="No space left"):
-        made.run(stop_at_three)
+    try:
+        with pytest.raises(RunError, match="a shard cannot be written"):
+            made.run(stop_at_three)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     monkeypatch.undo()
     sys.path.insert(0, str(HERE))
     assert len(list(out.glob("shards/*/*/[0-9]*"))) == 3
@@ -307,6 +380,13 @@ def test_a_cascade_runs_each_attack_on_what_still_stands(finished, host, tmp_pat
     assert all(a["robust"]["hits"] <= b["robust"]["hits"] for a, b in zip(one["worst"], other["worst"], strict=True))
     spent = lambda c: sum(a["queries"] for a in c["attacks"])  # noqa: E731
     assert spent(one) < spent(other)
+    last = [r for r in records(tmp_path / "run", host) if (r["campaign"], r["attack"]) == (0, 3)]
+    cost = {}
+    for record in last:
+        cost[record["key"]] = cost.get(record["key"], 0) + record["queries"]
+    run_on = [queries for queries in cost.values() if queries]
+    assert 0 < len(run_on) < 20
+    assert one["attacks"][3]["queries"] == sum(run_on) / len(run_on), "what an earlier attack fooled is in no mean"
 
 
 @pytest.mark.parametrize(
@@ -314,12 +394,17 @@ def test_a_cascade_runs_each_attack_on_what_still_stands(finished, host, tmp_pat
     [
         (("title: rows", "titel: rows"), "unknown key 'titel'", 2),
         (("seed: 3", "seed: three"), "seed", 3),
+        (("seed: 3", "seed: 9223372036854775808"), "seed", 3),
+        (("seed: 3", "seed: 3\nseed: 5"), "'seed' stands twice in one mapping, in line 3 too", 4),
+        (("norm: linf", "norm: linf, norm: l2"), "'norm' stands twice", 10),
         (("shard_size: 8", "shard_size: 0"), "shard_size", 4),
         (("name: linf", "name: ../evil"), "campaigns.0.name", 6),
+        (("name: linf", "name: .."), "campaigns.0.name", 6),
         (("norm: linf", "norm: linff"), "unknown norm 'linff'", 10),
         (("norm: linf", "nrom: linf"), "'nrom' is used by neither", 10),
         (("eps: [0.005, 0.02]", "eps: [0.02, 0.005]"), "ascend", 10),
         (("eps: [0.005, 0.02]", "eps: [-1]"), "at least 0", 10),
+        (("eps: [0.005, 0.02]", "eps: [.inf]"), "finite", 10),
         (("image.fgsm", "image.fgms"), "image.fgms", 12),
         (("steps: 8,", "stepps: 8,"), "stepps", 13),
         (("image.fgsm", "{name: image.fgsm, steps: 3}"), "exactly one", 12),
@@ -343,12 +428,23 @@ def test_a_wrong_spec_is_refused_with_file_line_and_fix(host, tmp_path, change, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("factory", ["row_victims:no_such", "no_such_module:victim"])
-def test_a_factory_that_is_not_there_is_named_with_its_line(host, tmp_path, factory):
+@pytest.mark.parametrize(
+    ("factory", "what", "fix"),
+    [
+        ("row_victims:no_such", "cannot be imported", "package.module:function"),
+        ("no_such_module:victim", "cannot be imported", "package.module:function"),
+        ("no_such..module:victim", "the target cannot be made: ValueError", "args"),
+        ("row_victims:failing", "the target cannot be made: KeyError: 'weights'", "args"),
+        ("mmadv_chain:victim", "cannot be imported", "pip install mmadv-chain"),
+    ],
+)
+def test_a_factory_that_is_not_there_or_fails_is_named_with_its_line(host, tmp_path, monkeypatch, factory, what, fix):
+    monkeypatch.setitem(sys.modules, "mmadv_chain", None)  # as if it were not installed
     wrong = text().replace("row_victims:victim", factory, 1)
-    with pytest.raises(SpecError, match="cannot be imported") as caught:
+    with pytest.raises(SpecError, match=what) as caught:
         Audit(parse(wrong, "audit.yaml"), tmp_path / "run", host).run()
     assert "audit.yaml:8" in caught.value.where
+    assert fix in caught.value.fix
     assert not (tmp_path / "run").exists()
 
 
