@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,7 @@ from markupsafe import Markup
 
 from mmadv.access import Access
 from mmadv.audit import Audit
+from mmadv.goals import Targeted, Untargeted
 from mmadv.host import describe
 from mmadv.ledger import Status
 from mmadv.report import parts, records, words
@@ -82,6 +84,9 @@ def render(audit: Audit, summary: Mapping[str, Any]) -> str:
         environment.filters[filter_.__name__] = filter_
     script = files("mmadv.report").joinpath("report.js").read_text(encoding="utf-8")
     campaigns = [_campaign(audit, number, campaign) for number, campaign in enumerate(summary["campaigns"])]
+    sections = list(parts.sections(audit))
+    for stage, campaign in zip(audit.stages, campaigns, strict=True):
+        campaign["more"] = [section.name for section in sections if section.name.partition(".")[0] in _plugins(stage)]
     every = records.shared([campaign["rows"] for campaign in campaigns])
     return environment.get_template("template.html.j2").render(
         summary=summary,
@@ -101,7 +106,7 @@ def render(audit: Audit, summary: Mapping[str, Any]) -> str:
         wide=WIDE,
         narrow=NARROW,
         statuses=[status.value for status in Status],
-        sections=list(parts.sections(audit)),
+        sections=sections,
     )
 
 
@@ -142,12 +147,20 @@ def _campaign(audit: Audit, number: int, campaign: Mapping[str, Any]) -> dict[st
         "norm": norm,
         "measure": ", ".join(filter(None, (norm, campaign["unit"]))),
         "access": _access(campaign),
-        "facts": _facts(campaign, norm),
+        "facts": _facts(campaign, norm, stage),
         "raised": alarms,
         "chart": _chart(audit, number, campaign, norm),
         "shown": shown,
         "note": note,
     }
+
+
+def _plugins(stage: Stage) -> set[str]:
+    """Those that a campaign is made of: its modality's, its attacks' and, by their modules, its victim's and its data's."""
+    campaign = stage.campaign
+    named = [campaign.modality, *(entry.name for entry in campaign.attacks)]
+    modules = [(entry.factory or "").removeprefix("mmadv_") for entry in (campaign.target, campaign.data)]
+    return {re.split(r"[.:]", name)[0] for name in [*named, *modules]}
 
 
 def _norm(stage: Stage) -> str:
@@ -160,19 +173,23 @@ def _access(campaign: Mapping[str, Any]) -> str:
     return granted or max((attack["access"] for attack in campaign["attacks"]), key=Access.of)
 
 
-def _facts(campaign: Mapping[str, Any], norm: str) -> list[tuple[str, str]]:
+def _facts(campaign: Mapping[str, Any], norm: str, stage: Stage) -> list[tuple[str, str]]:
     """The threat model in words."""
     threat = campaign["threat"]
-    levels = ", ".join(map(words.amount, threat["eps"])) or "none set: the nearest adversarial was looked for"
+    scales = zip(threat["eps"], campaign["scale"], strict=True)
+    levels = [words.amount(eps) + (f" ({scale})" if scale else "") for eps, scale in scales]
+    goal = "any wrong answer" if threat["targets"] is None else f"the answer {threat['targets']}"
+    if not isinstance(stage.goal, (Untargeted, Targeted)):  # the modality's own
+        goal = ": ".join(filter(None, (stage.goal.name, words.listed(stage.goal_words))))
     limits = [f"{threat[what]:,} {what}" for what in ("queries", "gradients") if threat[what] is not None]
-    further = {word: value for word, value in threat.items() if word not in KNOWN}
+    further = {word: value for word, value in threat.items() if word not in {*KNOWN, *stage.goal_words}}
     access = _access(campaign) + ("" if threat["access"] else "; nothing that the target gives was withheld")
     facts = [
         ("Target", campaign["target"]),
         ("Data", f"{campaign['data']}, {campaign['examples']:,} examples"),
-        ("Perturbation", ", ".join(filter(None, (norm, f"in units of one {campaign['unit']}", words.listed(further))))),
-        ("ε", levels),
-        ("Goal", "any wrong answer" if threat["targets"] is None else f"the answer {threat['targets']}"),
+        ("Perturbation", ", ".join(filter(None, (norm, f"measured in: {campaign['unit']}", words.listed(further))))),
+        ("ε", "; ".join(levels) or "none set: the nearest adversarial was looked for"),
+        ("Goal", goal),
         ("Access", access),
         ("Budget", ", ".join(limits) + " per example at most" if limits else "no limit but each attack's own"),
     ]
@@ -189,6 +206,13 @@ def _facts(campaign: Mapping[str, Any], norm: str) -> list[tuple[str, str]]:
         facts.append(
             ("Untouchable", f"examples of which nothing may be changed, and that count as robust: {', '.join(told)}")
         )
+    if before := campaign.get("before"):
+        spent = f"{words.mean(before['queries'])} queries and {words.mean(before['gradients'])} gradients per attacked example"
+        doubt = f" ({', '.join(before['alarms'])})" if before["alarms"] else ""
+        told_of = (
+            f"{before['attack']} made what these attacks start from, at {spent}, in {words.duration(before['seconds'])}"
+        )
+        facts.append(("Before", f"{told_of}, verdict {before['trust']}{doubt}; none of it is in the figures below"))
     if campaign["cascade"]:
         facts.append(("Cascade", "each attack ran only on what the ones before it left standing"))
     return facts
@@ -200,7 +224,7 @@ def _chart(audit: Audit, number: int, campaign: Mapping[str, Any], norm: str) ->
     if campaign["worst"]:
         lines = [Line(attack["label"], _points(campaign, attack["curve"])) for attack in campaign["attacks"]]
         lines.append(Line("worst case of all attacks", _points(campaign, campaign["worst"]), bold=True))
-        return _drawn(lines, title, axis)
+        return _drawn(lines, title, axis, dict(zip(campaign["threat"]["eps"], campaign["scale"], strict=True)))
     try:
         lines = [_nearest(audit, number, index, campaign) for index in range(len(campaign["attacks"]))]
     except Exception as error:
@@ -208,8 +232,8 @@ def _chart(audit: Audit, number: int, campaign: Mapping[str, Any], norm: str) ->
     return _drawn(lines, title, axis)
 
 
-def _drawn(lines: Sequence[Line], title: str, axis: str) -> Markup:
-    return chart(lines, title=title, axis=axis) if any(line.points for line in lines) else Markup("")
+def _drawn(lines: Sequence[Line], title: str, axis: str, scale: Mapping[float, str] | None = None) -> Markup:
+    return chart(lines, title=title, axis=axis, scale=scale or {}) if any(line.points for line in lines) else Markup("")
 
 
 def _points(campaign: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> list[Point]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -69,13 +69,14 @@ class Line:
         return found[-1] if found else None
 
 
-def chart(lines: Sequence[Line], *, title: str, axis: str) -> Markup:
+def chart(lines: Sequence[Line], *, title: str, axis: str, scale: Mapping[float, str] | None = None) -> Markup:
     """A chart of accuracy against ε and its legend; each ε tells its figures when it is pointed at.
 
     Args:
         lines: one polyline each; a line without points is in the legend only.
         title: read out in place of the picture.
         axis: what ε is, and its unit.
+        scale: what an ε is on a scale that people know.
 
     Example:
         >>> drawn = chart([Line("pgd", [Point(0, 1, 0.7, 1, 9, 9), Point(0.1, 0, 0, 0.3, 0, 9)])], title="t", axis="ε")
@@ -100,7 +101,7 @@ def chart(lines: Sequence[Line], *, title: str, axis: str) -> Markup:
     parts += [_figures(plot, line) for line in lines if line.bold]
     # Lines that are no steps say nothing between their points.
     fine = len(radii) > FEW and all(line.steps for line in lines)
-    parts.append(_pointed_at(plot, _even(plot.most) if fine else radii, lines))
+    parts.append(_pointed_at(plot, _even(plot.most) if fine else radii, lines, scale or {}))
     return Markup("").join([*parts, Markup("</svg>"), _legend(lines)])
 
 
@@ -221,12 +222,13 @@ def _figures(plot: _Plot, line: Line) -> Markup:
     return drawn
 
 
-def _pointed_at(plot: _Plot, radii: Sequence[float], lines: Sequence[Line]) -> Markup:
+def _pointed_at(plot: _Plot, radii: Sequence[float], lines: Sequence[Line], scale: Mapping[float, str]) -> Markup:
     """A column around each ε that tells every line's figures, so that no line hides another's."""
     drawn, bottom = Markup(""), plot.y(0)
     edges = [LEFT - 4.0, *((plot.x(a) + plot.x(b)) / 2 for a, b in pairwise(radii)), WIDTH - 4.0]
     for number, eps in enumerate(radii):
-        told = [f"ε = {amount(eps)}" if eps else "clean, ε = 0"]
+        known = f" ({scale[eps]})" if scale.get(eps) else ""
+        told = [f"ε = {amount(eps)}{known}" if eps else "clean, ε = 0"]
         for line in sorted(lines, key=lambda line: not line.bold):
             told += [f"{line.name}: {point}" for point in [line.at(eps)] if point is not None]
         drawn += Markup(

@@ -136,7 +136,7 @@ def examples(audit: Audit, number: int, campaign: dict[str, Any]) -> tuple[list[
     try:
         stage = audit.stages[number]
         for unit, record in _chosen(audit, number, campaign):
-            example = _example(audit, stage, unit, record, campaign["unit"])
+            example = _example(audit, stage, unit, record, campaign)
             left -= len(example.html)
             if left < 0:
                 return found, "The rest would make this file too large; they lie in the run’s folder."
@@ -188,17 +188,18 @@ def _varied(successes: list[tuple[Unit, Record]]) -> list[tuple[Unit, Record]]:
     return [successes[index] for index in sorted(range(len(successes)), key=turns.__getitem__)]
 
 
-def _example(audit: Audit, stage: Stage, unit: Unit, record: Record, measure: str) -> Example:
+def _example(audit: Audit, stage: Stage, unit: Unit, record: Record, campaign: dict[str, Any]) -> Example:
     row = record["row"]
     x = rows.take(stage.examples(unit.shard).x, slice(row, row + 1))
     if stage.digests(x) != [record["x_sha256"]]:
         raise RunError("the clean input is not the one attacked", where=record["key"])
     adv = stage.kind.unpack([audit.adversarials(audit.place(unit))[row]])
     names = answer(stage, record, 0), answer(stage, record, 2)
-    where = "nearest found" if record["eps"] is None else f"ε = {amount(record['eps'])}"
+    scale = dict(zip(campaign["threat"]["eps"], campaign["scale"], strict=True)).get(record["eps"])
+    where = "nearest found" if record["eps"] is None else f"ε = {amount(record['eps'])}{f' ({scale})' if scale else ''}"
     return Example(
         html=fragment(stage.kind.figures(x, adv, names)),
-        caption=f"{record['origin']}, {where}, distance {amount(record['distance'])} ({measure})",
+        caption=f"{record['origin']}, {where}, distance {amount(record['distance'])} ({campaign['unit']})",
         key=record["key"],
         stored=record["stored_success"],
     )

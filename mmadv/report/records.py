@@ -29,6 +29,7 @@ class Row:
         distance: of the adversarial found there.
         right: the right answer.
         said: the answer to the stored adversarial.
+        stored: whether it still fools then.
         queries: forward passes up to there, or in all.
         gradients: backward passes likewise.
         by: label of the attack that it was last run on by; an earlier one's for what it left of a cascade.
@@ -42,6 +43,7 @@ class Row:
     distance: float | None
     right: str
     said: str
+    stored: bool
     queries: int
     gradients: int
     by: str
@@ -97,6 +99,7 @@ def _row(stage: Stage, campaign: str, attack: str, records: Sequence[Record]) ->
         distance=told["distance"] if hits else None,
         right=clipped(answer(stage, told, 0)),
         said=clipped(answer(stage, told, 2)) if hits else "",
+        stored=bool(hits) and told["stored_success"],
         queries=sum(one["queries"] for one in spent),
         gradients=sum(one["gradients"] for one in spent),
         by=told["origin"],
@@ -141,15 +144,16 @@ class Budgets:
 def budgets(campaign: Mapping[str, Any], found: Sequence[Row]) -> Budgets | None:
     """Success against the query budget, at any ε of the campaign; None where nothing was attacked.
 
+    Attacks that look for the nearest adversarial are left out: they search on after the first, and when they had it is not recorded.
+
     Args:
         campaign: its summary.
         found: its rows.
     """
-    limits, most = [1], max((row.queries for row in found), default=0)
-    while limits[-1] < most:
-        limits.append(limits[-1] * 10)
+    fixed = {one["label"] for one in campaign["attacks"] if one["keeps"] == "hit"}
+    limits = _limits(max((row.queries for row in found if row.attack in fixed), default=0))
     shares = []
-    for one in campaign["attacks"]:
+    for one in (one for one in campaign["attacks"] if one["label"] in fixed):
         own = [row for row in found if row.attack == one["label"] and row.outcome in (Status.FOOLED, Status.ROBUST)]
         # In a cascade, what an earlier attack fooled cost this one nothing, and is no success of its own.
         attacked = [row for row in own if row.by == row.attack or row.queries]
@@ -157,3 +161,14 @@ def budgets(campaign: Mapping[str, Any], found: Sequence[Row]) -> Budgets | None
         if attacked:
             shares.append((one["label"], [sum(cost <= limit for cost in spent) / len(attacked) for limit in limits]))
     return Budgets(limits, shares) if shares else None
+
+
+def _limits(most: int) -> list[int]:
+    """Budgets up to one that holds all; the first query of any attack is the clean input.
+
+    Example:
+        >>> _limits(1), _limits(30)
+        ([2], [2, 5, 10, 20, 50])
+    """
+    steps = [digit * 10**power for power in range(len(str(most)) + 1) for digit in (1, 2, 5)][1:]
+    return [step for number, step in enumerate(steps) if not number or steps[number - 1] < most]
