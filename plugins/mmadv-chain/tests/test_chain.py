@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mmadv
-from mmadv import Access, MemorySource
+from mmadv import Access, MemorySource, report
 from mmadv.audit import Audit
 from mmadv.errors import AccessError, InputError, ParameterError, SpecError, TargetError
 from mmadv.host import Host
@@ -184,12 +184,33 @@ def test_what_is_written_heard_and_heard_under_attack_has_the_keys_of_the_data()
     assert len({plain.name, clean.name, after.name}) == 3
 
 
+def test_the_attack_before_takes_the_audits_seed_and_tells_what_it_cost(monkeypatch):
+    seeds, found, attack = [], [], mmadv.attack
+    monkeypatch.setattr(
+        mmadv,
+        "attack",
+        lambda *args, **words: seeds.append(words["seed"]) or found.append(attack(*args, **words)) or found[-1],
+    )
+    words = {"attack": "audio.pgd", "eps": 0.05, "steps": 4}
+    after = heard(stages=STAGES, data=DATA, after=words, audit_seed=7)
+    heard(stages=STAGES, data=DATA, after={**words, "seed": 3}, audit_seed=7)
+    assert seeds == [7, 3]
+    spent = found[0].summary()
+    assert spent.gradients > 0
+    assert {**after.before, "seconds": 0} == {
+        "attack": "audio.pgd", "queries": spent.queries, "gradients": spent.gradients, "seconds": 0,
+        "trust": spent.trust.value, "alarms": [alarm.code for alarm in spent.alarms],
+    }  # fmt: skip
+    assert not heard(stages=STAGES, data=DATA).before
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
         ({"stages": STAGES[:1]}, "1 stages"),
         ({"stages": [{"factory": "x:y"}, STAGES[1]]}, "no modality"),
         ({"stages": [{"modality": "audio"}, STAGES[1]]}, "exactly one"),
+        ({"stages": [{**STAGES[0], "modality": "smell"}, STAGES[1]]}, "no modality 'smell'"),
         ({"stages": [{**STAGES[0], "word": 1}, STAGES[1]]}, "'word'"),
         ({"data": {"factory": "test_chain:said", "limit": 3}}, "limit"),
         ({"data": {}}, "none"),
@@ -246,7 +267,9 @@ campaigns:
 def test_losses_are_attributed_and_add_up(tmp_path):
     """Of three sentences one is labelled wrong; the waveform takes one, the words in between both (good → g00d)."""
     audit = Audit(parse(SPEC), tmp_path / "run", Host())
-    audit.run()
+    summary = audit.run()
+    assert [bool(campaign["before"]) for campaign in summary["campaigns"]] == [False, False, False, True]
+    assert "audio.pgd made what these attacks start from" in report.render(audit, summary)
     run = RunInfo(tmp_path / "run", "system", 5)
     ((name, found),) = attributions(run)
     assert name == "system"

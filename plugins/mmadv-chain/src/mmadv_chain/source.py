@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any
 
@@ -39,7 +41,18 @@ def written(*, stages: Sequence[Words], data: Words) -> MemorySource:
     return _texts(f"{source.name}: as written", system, list(said), examples, source)
 
 
-def heard(*, stages: Sequence[Words], data: Words, after: Words | None = None) -> MemorySource:
+@dataclass(frozen=True)
+class Heard(MemorySource):
+    """What a first stage writes, and what that took.
+
+    Args:
+        before: what was spent on an attack whose outcome was heard, by name, with its verdict; in no record, so that it is told beside them.
+    """
+
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+
+def heard(*, stages: Sequence[Words], data: Words, after: Words | None = None, audit_seed: int = 0) -> Heard:
     """What the first stage of a system writes of its data.
 
     Args:
@@ -47,36 +60,48 @@ def heard(*, stages: Sequence[Words], data: Words, after: Words | None = None) -
         data: `factory` and `args` of the system's own data.
         after: of an attack on the whole system whose outcome is heard, stored and read again: its `attack`, and words of the
             threat model and of the attack. Where the attack fails, its best try is heard.
+        audit_seed: of the attack's noise, where `after` has none of its own; an audit gives its own.
 
     Raises:
         ParameterError: no attack, or words that it does not use.
     """
-    said, told = _heard(json.dumps([list(stages), data, after], sort_keys=True))
+    attack = None if after is None else {"seed": audit_seed, **after}
+    said, told, before = _heard(json.dumps([list(stages), data, attack], sort_keys=True))
     source, examples, system = _opened(stages, data)
-    return _texts(f"{source.name}: as heard{told}", system, said, examples, source)
+    texts = _texts(f"{source.name}: as heard{told}", system, said, examples, source)
+    return Heard(**vars(texts), before=before)
 
 
 @functools.lru_cache(4)
-def _heard(words: str) -> tuple[list[str], str]:
-    """The texts, and how the attack is called; kept, because two campaigns may start from the same."""
+def _heard(words: str) -> tuple[list[str], str, dict[str, Any]]:
+    """The texts, how the attack is called and what it took; kept, because two campaigns may start from the same."""
     stages, data, after = json.loads(words)
     _, examples, system = _opened(stages, data)
-    x, told = examples.x, ""
+    x, told, before = examples.x, "", dict[str, Any]()
     if after is not None:
         given: dict[str, Any] = {word: number(value) for word, value in after.items()}
         if "attack" not in given:
             raise ParameterError("after has no attack", where="after", fix="add attack:, such as audio.pgd")
         name = given.pop("attack")
         kind = system.kinds[0]
+        began = time.perf_counter()
         result = mmadv.attack(system, x, examples.y, name, modality=kind.name, ids=examples.ids, **given)
-        x, told = kind.stored(result.adv), f" after {name}"
+        x, told, spent = kind.stored(result.adv), f" after {name}", result.summary()
+        before = {
+            "attack": name,
+            "queries": spent.queries,
+            "gradients": spent.gradients,
+            "seconds": time.perf_counter() - began,
+            "trust": spent.trust.value,
+            "alarms": [alarm.code for alarm in spent.alarms],
+        }
     writer: Any = system.stages[0]
     size = system.batch_size or len(examples.y)
     texts: list[str] = []
     with system.held(), torch.no_grad():
         for start in range(0, len(examples.y), size):
             texts += writer.texts(rows.take(x, slice(start, start + size)))
-    return texts, told
+    return texts, told, before
 
 
 def _opened(stages: Sequence[Words], data: Words) -> tuple[Any, Any, Chain]:

@@ -172,7 +172,9 @@ def stage(
         )
     try:
         victim = model if factory is None else resolve_name(factory)(**args)
-        adapt = api.adapter(Catalog(default_host()), victim, kind)
+        catalog = Catalog(default_host())
+        catalog.modality(kind)  # one that there is not is no fault of the victim
+        adapt = api.adapter(catalog, victim, kind)
         return adapt(**api.sorted_out(words, {"target": adapt}, where="stages")["target"])
     except MmadvError as error:
         error.where = f"stage {number}" + (f", {error.where}" if error.where else "")

@@ -37,7 +37,8 @@ def rows(audit: Audit) -> Iterator[dict[str, Any]]:
         (`origin`, `origin_eps`) it was found by; elsewhere it is None.
     """
     for number, stage in enumerate(audit.stages):
-        if not isinstance(stage.kind, TextModality):
+        shards = audit.folder.path / "shards" / stage.campaign.name
+        if not isinstance(stage.kind, TextModality) or not shards.exists():  # one that was left out has no data to open
             continue
         labels = [stage.campaign.label(attack) for attack in range(len(stage.attacks))]
         for attack, label in enumerate(labels):
