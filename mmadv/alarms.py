@@ -6,12 +6,17 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from mmadv import rows
+from mmadv.errors import InputError
+from mmadv.goals import decision
 from mmadv.ledger import Ledger, Status
-from mmadv.target import Target, rng_preserved
+from mmadv.noise import Noise
+from mmadv.target import CALL, Target, drawing, rng_preserved
 
 
 class Trust(StrEnum):
@@ -60,16 +65,31 @@ PLANTED_MISSED = 0.05
 def randomised(target: Target, x: object) -> bool:
     """Whether the victim answers the same inputs differently from call to call.
 
-    It is called three times on the first two rows, apart from any budget; round-off is not taken for chance.
+    It is called three times on the first two rows, apart from any budget; round-off is not taken for chance. Where a victim has a
+    loss of its own, how likely it holds its answer to be is compared besides: labels alone hide most of chance.
     """
     x = rows.detached(rows.take(x, slice(0, PROBE_ROWS)), target.device)
     if not rows.count(x):
         return False
     with torch.inference_mode(False), torch.no_grad(), rng_preserved(target.device, seed=0), target.held():
-        first, *others = (target(x) for _ in range(PROBE_CALLS))
+        first, *others = (_answers(target, x, call) for call in range(PROBE_CALLS))
     return any(
-        not torch.allclose(first.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True) for other in others
+        not torch.allclose(one.double(), same.double(), rtol=1e-4, atol=1e-6, equal_nan=True)
+        for other in others
+        for one, same in zip(first, other, strict=False)
     )
+
+
+def _answers(target: Any, x: Any, call: int) -> list[Tensor]:
+    """What a victim answers at its call of that number, and how likely it holds that to be, where it can say so."""
+    with drawing(target, Noise(0, torch.arange(rows.count(x), device=target.device), call * CALL)):
+        if not hasattr(target, "likelihood"):
+            return [target(x)]
+        answer, unlikely = target.likelihood(x)
+        try:
+            return [answer, unlikely(decision(answer))]
+        except InputError:  # it writes what it can't spell
+            return [answer]
 
 
 @dataclass(frozen=True)

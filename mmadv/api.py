@@ -21,15 +21,16 @@ from mmadv.catalog import Catalog
 from mmadv.data import SkippedWarning
 from mmadv.engine import Observer, solve
 from mmadv.errors import InputError, ParameterError, nearest
-from mmadv.goals import Goal, Targeted, Untargeted, decision
+from mmadv.goals import Goal, Targeted, Untargeted, decision, judged
 from mmadv.host import Host, default_host
 from mmadv.ledger import Ledger
 from mmadv.modality import Modality
-from mmadv.oracle import answered, expected
+from mmadv.noise import Noise, streams
+from mmadv.oracle import agreed, answered, expected
 from mmadv.protocol import Attack
 from mmadv.result import Result
 from mmadv.source import Source
-from mmadv.target import Target, checked_batch_size, out_of_memory, rng_preserved, usable_device
+from mmadv.target import CALL, Target, checked_batch_size, drawing, out_of_memory, rng_preserved, usable_device
 from mmadv.threat import Problem, ThreatModel
 
 BUDGET = ("steps", "queries", "gradients", "access", "targets", "eot", "seed", "plant")
@@ -301,19 +302,21 @@ def judge(problem: Problem, x: Any, index: Tensor) -> tuple[Tensor, Tensor]:
     """Ask the victim once more about inputs `x` (B, …) in place of the examples at `index` (B,), apart from any budget.
 
     Returns:
-        (B,) bool: whether they reach the goal, and (B,) what the victim decides.
+        (B,) bool: whether they reach the goal, and (B,) what the victim decides, of several passes what most of them say.
     """
     target, eot = problem.target, problem.eot
     x = rows.detached(x, target.device)
-    there = rows.take((problem.y, problem.towards), index.to(problem.y.device))
+    there = rows.take((problem.y, problem.towards, problem.ids), index.to(problem.y.device))
     hits, labels = [], []
     with torch.inference_mode(False), torch.no_grad(), rng_preserved(target.device, problem.seed), target.held():
         start = 0
         while start < len(index):
             size = max(1, (target.batch_size or len(index) * eot) // eot)
-            part, (y, towards) = rows.take((x, rows.moved(there, target.device)), slice(start, start + size))
+            part, (y, towards, ids) = rows.take((x, rows.moved(there, target.device)), slice(start, start + size))
             try:
-                output = answered(target, target(rows.repeated(part, eot)), len(y) * eot)
+                # Other draws than any that the attack has seen.
+                with drawing(target, Noise(~problem.seed, streams(ids, eot), -CALL)):
+                    output = answered(target, target(rows.repeated(part, eot)), len(y) * eot)
             except (RuntimeError, MemoryError) as error:
                 if len(y) == 1 or not out_of_memory(error):
                     raise
@@ -321,8 +324,8 @@ def judge(problem: Problem, x: Any, index: Tensor) -> tuple[Tensor, Tensor]:
                 continue
             start += size
             output = output if eot == 1 else expected(output, len(y), eot)
-            hits.append(problem.threat.goal(output, y, towards).hit)
-            labels.append(decision(output))
+            hits.append(judged(problem.threat.goal, output, y, towards).hit)
+            labels.append(agreed(decision(output), y))
     if not hits:
         return torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
     return torch.cat(hits), torch.cat(labels)
@@ -425,6 +428,8 @@ def _integers(values: Any, length: int, name: str) -> Tensor:
             where=name,
             fix=f"give {length} whole numbers, one for each input",
         ) from error
+    if not tensor.numel():  # an empty list has no whole numbers to tell its dtype by
+        tensor = tensor.to(torch.int64)
     if tensor.is_floating_point() or tensor.dtype == torch.bool or tensor.shape != (length,):
         raise InputError(
             f"{name} has dtype {tensor.dtype} and shape {tuple(tensor.shape)}",

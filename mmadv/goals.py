@@ -1,6 +1,7 @@
 """What an attacker wants: `(output, y, towards) -> (score, hit)`.
 
-`output` is what the victim answered, (…, L) logits or, where only decisions are granted, (…,) labels.
+`output` is what the victim answered, (…, L) logits or, where only decisions are granted, (…,) labels. Goals are asked through
+`judged` and `right`, which also know what to make of several passes.
 A hit is what anyone recomputing it with argmax would find; the score grows towards it.
 """
 
@@ -57,6 +58,39 @@ def decision(output: Tensor) -> Tensor:
         tensor([1])
     """
     return output.argmax(-1) if output.is_floating_point() else output
+
+
+def judged(goal: Goal, output: Tensor, y: Tensor, towards: Tensor | None) -> Verdict:
+    """A goal's verdict on outputs (…, L), on labels (…,), or on the labels (…, P) of several passes.
+
+    Of passes each is judged by itself, since wrong labels that all differ have no majority: the score is the mean, and a hit is
+    what at least half of them are. A goal with `passes` judges them together, as those do whose score is a mean itself.
+
+    Example:
+        >>> judged(Untargeted(), torch.tensor([[5, 7, 0, 0, 8]]), torch.tensor([0]), None)
+        Verdict(score=tensor([0.6000]), hit=tensor([True]))
+    """
+    if not _several(output, y) or getattr(goal, "passes", False):
+        return goal(output, y, towards)
+    score, hit = goal(output, *_beside(output, y, towards))
+    return Verdict(score.mean(-1), 2 * hit.sum(-1) >= hit.shape[-1])
+
+
+def right(goal: Goal, output: Tensor, y: Tensor) -> Tensor:
+    """(…,) bool: whether the victim is right, of several passes in more than half."""
+    if not _several(output, y) or getattr(goal, "passes", False):
+        return goal.right(output, y)
+    each = goal.right(output, *_beside(output, y))
+    return 2 * each.sum(-1) > each.shape[-1]
+
+
+def _several(output: Tensor, y: Tensor) -> bool:
+    return not output.is_floating_point() and output.dim() > y.dim()
+
+
+def _beside(output: Tensor, *per_row: Any) -> list[Any]:
+    """Values (…,) of rows beside those of their passes (…, P)."""
+    return [None if part is None else part.unsqueeze(-1).expand(output.shape) for part in per_row]
 
 
 @dataclass(frozen=True)

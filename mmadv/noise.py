@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmadv.rows import like
+from mmadv.rows import like, repeated
 
 
 def _signed(value: int) -> int:
@@ -36,6 +36,20 @@ def _mix_(z: Tensor) -> Tensor:
 def mixed(values: Tensor) -> Tensor:
     """int64 values hashed by SplitMix64's finaliser, each on its own."""
     return _mix_(values.clone())
+
+
+def streams(ids: Tensor, times: int) -> Tensor:
+    """(A·times,) ids of `times` streams for each of ids (A,), the first of which is its own.
+
+    Example:
+        >>> streams(torch.tensor([7, 8]), 2)[::2]
+        tensor([7, 8])
+    """
+    if times == 1:
+        return ids
+    number = torch.arange(times, device=ids.device).repeat(len(ids))
+    ids = repeated(ids, times)
+    return torch.where(number == 0, ids, _mix_(mixed(ids) + number))
 
 
 @dataclass

@@ -12,12 +12,12 @@ from torch import Tensor
 from mmadv import rows
 from mmadv.access import Access, Output
 from mmadv.errors import AccessError, AttackError, InputError, ParameterError, TargetError
-from mmadv.goals import decision
+from mmadv.goals import decision, judged, right
 from mmadv.ledger import Ledger, Signals
-from mmadv.losses import Loss
+from mmadv.losses import Loss, by_name
 from mmadv.memo import Memo
-from mmadv.noise import Noise
-from mmadv.target import out_of_memory
+from mmadv.noise import Noise, streams
+from mmadv.target import CALL, drawing, out_of_memory
 
 if TYPE_CHECKING:
     from mmadv.protocol import Attack
@@ -97,7 +97,7 @@ class Oracle:
             self.ledger.terms = self._region.terms()
         self._whole, self._place = self.ledger, torch.arange(len(leaf), device=leaf.device)
         self.signals = Signals.none(leaf.device)
-        self.forwards = self.backwards = 0
+        self.forwards = self.backwards = self._calls = 0
         # Discrete candidates come up again and again; what was answered once isn't asked again.
         self._memo = Memo() if hasattr(self.region, "keys") and self.deterministic else None
         self._opened = False
@@ -170,6 +170,21 @@ class Oracle:
             valid = sent = self._affordable(valid, candidates, grad)
             output, losses, gradient = self._ask(adv, valid, loss, towards, grad)
         return self._judge(adv, candidates, valid, sent, output, losses, gradient, probe, merit)
+
+    def loss(self, name: str) -> Loss:
+        """The loss called `name`, for an attack to check and to pass to `evaluate`.
+
+        Raises:
+            ParameterError: no such loss, or another one than `ce` for a target that has a loss of its own.
+        """
+        function = by_name(name)
+        if name != "ce" and hasattr(self.problem.target, "likelihood"):
+            raise ParameterError(
+                f"loss is {name!r}, and {self.problem.target.name} answers no scores that it could be taken of",
+                where="loss",
+                fix="leave it out: what is climbed is the target's own likelihood",
+            )
+        return function
 
     def retire(self, mask: Tensor) -> None:
         """End the rows of `mask` (A,): the attack knows that it can't find more for them."""
@@ -315,19 +330,25 @@ class Oracle:
         leaf = next(rows.leaves(adv))
         shape = leaf.shape[:2] if leaf.dim() > self._axes else leaf.shape[:1]
         per_row = (self.y, self.towards, towards)
+        streams_of = self.noise.ids
+        self._calls += 1
         if len(shape) == 2:
             adv = rows.fold(adv)
             per_row = rows.repeated(per_row, shape[1])
+            streams_of = streams(streams_of, shape[1])
         sent = None if valid is None else valid.reshape(-1).nonzero()[:, 0]
         if sent is not None:
-            adv, per_row = rows.take((adv, per_row), sent)
+            adv, per_row, streams_of = rows.take((adv, per_row, streams_of), sent)
         parts: list[tuple[Tensor, Any, Any]] = []
         start, total = 0, rows.count(adv)
         while start < total or not parts:
             size = self.problem.target.batch_size or max(total * self.problem.eot, 1)
             part = slice(start, start + max(1, size // self.problem.eot))
             try:
-                parts.append(self._pass(*rows.take((adv, per_row), part), loss, grad))
+                x, given, ids = rows.take((adv, per_row, streams_of), part)
+                noise = Noise(~self.problem.seed, streams(ids, self.problem.eot), self._calls * CALL)
+                with drawing(self.problem.target, noise):
+                    parts.append(self._pass(x, given, loss, grad))
             except (RuntimeError, MemoryError) as error:
                 if part.stop - part.start == 1 or not out_of_memory(error):
                     raise
@@ -453,7 +474,12 @@ class Oracle:
                 None if part is None else part.unsqueeze(1).expand(-1, candidates, *part.shape[1:])
                 for part in (y, towards)
             )
-        score, hit = goal(output, y, towards)
+        told = output
+        if (
+            valid is not None and not output.is_floating_point()
+        ):  # what was not sent has no label that a goal could know
+            told = torch.where(rows.like(valid.reshape(y.shape), output), output, rows.like(y, output))
+        score, hit = judged(goal, told, y, towards)
         steered = getattr(goal, "steered", False)
         score = (merit if steered and merit is not None else score).to(ledger.score.dtype)
         live = ~ledger.done
@@ -481,10 +507,10 @@ class Oracle:
             ledger.clean_score, ledger.score = score.clone(), score.clone()
             if steered:
                 ledger.score.fill_(float("-inf"))
-            ledger.wrong = ~goal.right(output, self.y) & ~ledger.broken
+            ledger.wrong = ~right(goal, output, self.y) & ~ledger.broken
             ledger.done |= ledger.wrong
             self._opened = True
-        return Evaluation(output, score, hit, loss, grad)
+        return Evaluation(agreed(output, y), score, hit, loss, grad)
 
     def _keep(self, adv: Any, candidates: int | None, score: Tensor, hit: Tensor, live: Tensor) -> None:
         """Keep feasible hits (the first, or the nearest), and the best score of rows not fooled yet."""
@@ -674,8 +700,13 @@ def _spread(values: Tensor, sent: Tensor, size: int, fill: float) -> Tensor:
 
 
 def expected(output: Tensor, length: int, eot: int) -> Tensor:
-    """The victim's expected answer over `eot` passes: log of the mean probability, or the majority's label."""
+    """The victim's expected answer over `eot` passes: log of the mean probability (length, L), or the labels of all (length, eot)."""
     passes = output.reshape(length, eot, *output.shape[1:])
     if not output.is_floating_point():
-        return passes.mode(1).values
+        return passes
     return torch.logsumexp(torch.log_softmax(passes, -1), 1) - math.log(eot)
+
+
+def agreed(output: Tensor, y: Tensor) -> Tensor:
+    """Outputs, or of the labels (…, P) of several passes those that come most often; to be shown, never to be judged by."""
+    return output if output.is_floating_point() or output.dim() == y.dim() else output.mode(-1).values

@@ -19,11 +19,16 @@ from torch import Tensor, nn
 from mmadv import rows
 from mmadv.access import Access, Output
 from mmadv.errors import ParameterError, TargetError, VictimMovedError
+from mmadv.noise import Noise
 
 
 @runtime_checkable
 class Target(Protocol):
-    """What the engine needs of a victim's adapter. `labels`, the names of its classes in their order, may be there besides.
+    """What the engine needs of a victim's adapter.
+
+    What may be there besides: `labels`, the names of its classes in their order; `check(x, labels)`, which refuses rows and labels
+    before the first query; `likelihood(x)`, its answer and a loss of its own, a function from labels (B,) to (B,); and, where it
+    draws, `drawing(noise)`, a context in which it takes its chance from `noise`.
 
     Attributes:
         name: for records and reports.
@@ -78,6 +83,22 @@ def rng_preserved(device: torch.device, seed: int | None = None) -> Iterator[Non
         random.setstate(states[0])
         if numpy and states[1] is not None:
             numpy.random.set_state(states[1])
+
+
+CALL = 1 << 20
+"""Draws that are set aside for one call of a victim."""
+
+
+def drawing(target: Any, noise: Noise) -> contextlib.AbstractContextManager[None]:
+    """While open, a victim that draws takes its chance from a stream for each row, so that rows don't depend on each other (law 4).
+
+    Args:
+        target: a victim; one without a method `drawing` of its own draws from the global generators.
+        noise: of the rows of the next call.
+    """
+    own = getattr(target, "drawing", None)
+    found: contextlib.AbstractContextManager[None] = contextlib.nullcontext() if own is None else own(noise)
+    return found
 
 
 class ModuleTarget:

@@ -331,6 +331,17 @@ def test_labels_are_averaged_by_majority():
     assert asking.close().status == [Status.ROBUST] * 2
 
 
+def test_wrong_labels_that_all_differ_outvote_a_right_one():
+    votes = iter([1, 1, 0, 2, 3, 1, 1, 1, 0, 2] * 2)
+    target = CallableTarget(lambda x: torch.tensor([next(votes) for _ in x]), output="label")
+    asking = oracle(x=X[:2], y=torch.tensor([1, 1]), target=target, access=Access.DECISION, eot=5)
+    seen = asking.evaluate(X[:2])
+    assert seen.output.tolist() == [1, 1]  # what comes most often is shown, and not judged by
+    assert seen.hit.tolist() == [True, False]
+    assert torch.allclose(seen.score, torch.tensor([0.6, 0.4]))
+    assert asking.close().status == [Status.ALREADY_WRONG, Status.ROBUST]
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_stays_halved():
     plain = oracle()
     expected = plain.evaluate(towards(0.7), loss=losses.margin, grad=True)

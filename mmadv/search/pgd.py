@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mmadv import losses, rows
+from mmadv import rows
 from mmadv.errors import ParameterError
 from mmadv.oracle import Oracle
 from mmadv.protocol import Attack
@@ -102,7 +102,7 @@ class PGD(Ascent):
     """Steepest ascent of a loss of the right or the wanted class; the other parameters are those of `Ascent`.
 
     Args:
-        loss: `ce`, `margin` or `dlr`.
+        loss: `ce`, `margin` or `dlr`; only `ce` for victims that have a loss of their own, such as recognisers.
         lr: length of a step as a share of ε.
         random_start: begin inside the ball instead of at the clean input.
         restarts: random starts for each example, all in one batch.
@@ -117,10 +117,10 @@ class PGD(Ascent):
 
     def check(self, oracle: Oracle) -> None:
         super().check(oracle)
-        losses.by_name(self.loss)
+        oracle.loss(self.loss)
 
     def climb(self, adv: Any, facts: Any, oracle: Oracle) -> Any:
-        return oracle.evaluate(adv, loss=losses.by_name(self.loss), grad=True).grad
+        return oracle.evaluate(adv, loss=oracle.loss(self.loss), grad=True).grad
 
 
 def default_lr(steps: int) -> float:

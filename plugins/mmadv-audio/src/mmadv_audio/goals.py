@@ -16,7 +16,7 @@ from mmadv_audio.transcripts import text_of, word_error_rate
 
 @dataclass(frozen=True)
 class WordErrors:
-    """A word error rate of at least `least`, against the reference transcript.
+    """A word error rate of at least `least`, against the reference transcript; of several passes the mean of theirs.
 
     Args:
         least: 0.5 is every second word wrong; more than 1 is possible, where words are inserted.
@@ -35,6 +35,7 @@ class WordErrors:
 
     name: ClassVar[str] = "word errors"
     needs_target: ClassVar[bool] = False
+    passes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.least, (int, float)) or not 0 < self.least < float("inf"):
@@ -43,10 +44,13 @@ class WordErrors:
             )
 
     def __call__(self, output: Tensor, y: Tensor, towards: Tensor | None = None) -> Verdict:
-        """The score is the word error rate."""
-        pairs = zip(output.reshape(-1).tolist(), y.expand(output.shape).reshape(-1).tolist(), strict=True)
+        """The score is the word error rate of labels (…,), or the mean of those of several passes (…, P)."""
+        several = output.dim() > y.dim()
+        beside = (y.unsqueeze(-1) if several else y).expand(output.shape)
+        pairs = zip(output.reshape(-1).tolist(), beside.reshape(-1).tolist(), strict=True)
         rates = torch.tensor([_rate(heard, right) for heard, right in pairs], dtype=torch.float32)
         score = rates.reshape(output.shape).to(output.device)
+        score = score.mean(-1) if several else score
         return Verdict(score, score >= self.least)
 
     def right(self, output: Tensor, y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,7 +159,8 @@ class CTCTarget(SpeechTarget):
             between words.
         blank: the blank's number; of the tokenizer's padding token if not given, or else 0.
         extractor: the model's feature extractor; `transformers` models get standardised waveforms if not given.
-        frames: from lengths (B,) in samples to frames (B,); found by asking a plain module about silence if not given.
+        frames: from lengths (B,) in samples to frames (B,); if not given, as many as a plain module answers, and more for longer
+            recordings than for shorter ones. Before its first answer it is asked about silence, as long as the shortest recording.
         rate: samples a second that a plain module was trained with, 16,000 if not given.
         wants_lengths: as of `AudioTarget`, and so shortest and standardise, for plain modules.
         played: a module from `Waves` to `Waves` before all else.
@@ -208,6 +210,12 @@ class CTCTarget(SpeechTarget):
             frames = frames or known._get_feat_extract_output_lengths
             blank = known.config.pad_token_id if blank is None else blank
         else:
+            if extractor is not None:
+                raise ParameterError(
+                    "a feature extractor is given, and the model is none of transformers'",
+                    where="extractor",
+                    fix="leave it out, and give rate= and standardise=",
+                )
             padding = padding_of(model, wants_lengths)
             options = {
                 "rate": rate or 16_000, "padding": padding, "shortest": shortest or 1, "standardise": bool(standardise),
@@ -216,6 +224,10 @@ class CTCTarget(SpeechTarget):
             model, access=access, played=played, **options,
             name=name, device=device, autocast=autocast, compile=compile, batch_size=batch_size,
         )  # fmt: skip
+        if vocabulary is not None and tokenizer is not None:
+            raise ParameterError(
+                "a vocabulary is given beside a tokenizer", where="vocabulary", fix="give the one or the other"
+            )
         if isinstance(vocabulary, Mapping):
             vocabulary = _ordered(vocabulary)
         self._complete = vocabulary is not None
@@ -234,7 +246,7 @@ class CTCTarget(SpeechTarget):
             if len(symbol) == 1
         }
         self._frames = frames
-        self._probed: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
 
     def read(self, answer: Any) -> Tensor:
         scores = getattr(answer, "logits", answer)
@@ -253,11 +265,27 @@ class CTCTarget(SpeechTarget):
         """(B,) how many frames come of lengths (B,) in samples."""
         if self._frames is not None:
             return torch.as_tensor(self._frames(length), device=length.device).long()
+        for size in set(length.tolist()) - self._seen.keys():
+            self._probe(size)
+        return torch.tensor([self._seen[size] for size in length.tolist()], device=length.device)
+
+    def _probe(self, size: int) -> None:
         with torch.no_grad():
-            for size in set(length.tolist()) - self._probed.keys():
-                silence = torch.zeros(1, size, dtype=self.dtype or torch.float32, device=self.device)
-                self._probed[size] = self.read(self._call(silence)).shape[1]
-        return torch.tensor([self._probed[size] for size in length.tolist()], device=length.device)
+            self._alike(torch.zeros(1, size, dtype=self.dtype or torch.float32, device=self.device))
+
+    def _alike(self, samples: Tensor) -> Tensor:
+        answer = super()._alike(samples)
+        self._seen[samples.shape[1]] = answer.shape[1]
+        return answer
+
+    def _least_frames(self, length: Tensor) -> list[int]:
+        """Frames that lengths (B,) have at least: of a plain module, those of the longest that it has answered and is no longer."""
+        if self._frames is not None or not len(length):
+            return self.frames(length).tolist()
+        if (shortest := int(length.min())) not in self._seen and min(self._seen, default=shortest + 1) > shortest:
+            self._probe(shortest)
+        known = sorted(self._seen)
+        return [self._seen[known[bisect.bisect_right(known, size) - 1]] for size in length.tolist()]
 
     def encoded(self, x: Waves) -> tuple[Tensor, Tensor]:
         scores = self.run(self.heard(x))
@@ -297,10 +325,10 @@ class CTCTarget(SpeechTarget):
 
     def check(self, x: Waves, labels: Tensor) -> None:
         super().check(x, labels)
-        for row, (label, frames) in enumerate(zip(labels.tolist(), self.frames(x.length).tolist(), strict=True)):
+        for row, (label, frames) in enumerate(zip(labels.tolist(), self._least_frames(x.length), strict=True)):
             tokens = self.tokens(label)
             needed = len(tokens) + sum(left == right for left, right in itertools.pairwise(tokens))
-            if needed > frames:
+            if needed > frames and needed > (frames := int(self.frames(x.length[row : row + 1]))):
                 raise InputError(
                     f"a transcript needs {needed} frames, and the waveform has {frames}",
                     where=f"transcript {text_of(label)[:60]!r}, row {row}",

@@ -10,15 +10,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmadv import Access, CallableTarget, ModuleTarget, Output, Target, TargetClaim
+from mmadv import Access, CallableTarget, ModuleTarget, Noise, Output, Target, TargetClaim
 from mmadv.errors import InputError, ParameterError, TargetError
-from mmadv.target import UNREADABLE, pretrained, refuse_pickles
+from mmadv.target import UNREADABLE, drawing, pretrained, refuse_pickles
 from mmadv_audio.features import Standardised
 from mmadv_audio.transcripts import labels_of
 from mmadv_audio.waves import Waves
+
+TOO_SHORT = "Kernel size can't be greater than", "Padding size should be less than", "is smaller than kernel size"
+"""How torch's convolutions, paddings and poolings say that an input has not enough samples."""
 
 
 class WavesTarget(ModuleTarget):
@@ -96,6 +100,10 @@ class WavesTarget(ModuleTarget):
             x = self.played(x)
         return x if self.standardised is None else self.standardised(x)
 
+    def drawing(self, noise: Noise) -> AbstractContextManager[None]:
+        """While open, chance on the way to the module is drawn from `noise`, a stream for each row."""
+        return drawing(self.played, noise)
+
     @contextmanager
     def _lowered(self) -> Iterator[None]:
         """Around a forward pass: the lower dtype that was asked for, and no cuDNN where its backward would fail."""
@@ -107,11 +115,25 @@ class WavesTarget(ModuleTarget):
             yield
 
     def run(self, x: Waves) -> Tensor:
-        """The module's answers (B, …); along a second axis of different lengths, padded with zeros."""
+        """The module's answers (B, …); along a second axis of different lengths, padded with zeros.
+
+        Raises:
+            InputError: a waveform that is shorter than the module's windows.
+        """
         if not len(x) and self._blank is not None:
             return self._blank
         with self._lowered():
-            answer = self._asked(x)
+            try:
+                answer = self._asked(x)
+            except RuntimeError as error:
+                if not len(x) or not any(sign in str(error) for sign in TOO_SHORT):
+                    raise
+                row = int(x.length.argmin())
+                raise InputError(
+                    f"a waveform of {int(x.length[row])} samples is too short for the victim: {error}",
+                    where=f"x, row {row}",
+                    fix="leave it out, or pad it with silence; shortest=… says so beforehand",
+                ) from error
         self._blank = answer[:0].detach()
         return answer
 
@@ -124,15 +146,19 @@ class WavesTarget(ModuleTarget):
         if self.padding == "mask":
             return self.read(self._call(samples, attention_mask=x.valid[:, : samples.shape[1]].long()))
         if len(sizes) <= 1:
-            return self.read(self._call(samples))
+            return self._alike(samples)
         groups = [(x.length == size).nonzero()[:, 0] for size in sizes]
-        parts = [self.read(self._call(samples[rows, :size])) for rows, size in zip(groups, sizes, strict=True)]
+        parts = [self._alike(samples[rows, :size]) for rows, size in zip(groups, sizes, strict=True)]
         if parts[0].dim() > 2:
             longest = max(part.shape[1] for part in parts)
             parts = [
                 nn.functional.pad(part, (0, 0) * (part.dim() - 2) + (0, longest - part.shape[1])) for part in parts
             ]
         return torch.cat(parts)[torch.cat(groups).argsort()]
+
+    def _alike(self, samples: Tensor) -> Tensor:
+        """The answer to rows of one length (B, T), of a module that is told of no other."""
+        return self.read(self._call(samples))
 
     def settings(self) -> str:
         """All that decides its answers besides the module."""
@@ -247,6 +273,8 @@ class FunctionTarget(CallableTarget):
 
     def __call__(self, x: Waves) -> Tensor:
         answer = self._asked(x)
+        if isinstance(answer, np.ndarray) and answer.dtype.kind in "OU":  # of strings
+            answer = answer.tolist()
         if isinstance(answer, str) or answer is None:
             raise TargetError(
                 f"the victim returns {'one string' if answer else 'nothing'} for {len(x)} waveforms",

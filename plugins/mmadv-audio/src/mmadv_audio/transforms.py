@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import scipy.fft
 import torch
 from torch import Tensor, nn
 
+from mmadv import Noise
 from mmadv.errors import ParameterError
 from mmadv_audio.waves import Waves
 
@@ -62,7 +65,8 @@ def rooms(
 class Played(nn.Module):
     """Waveforms as a microphone hears them: in a room, at another level, in noise, drawn anew for every row and pass.
 
-    Draws come from torch's global generator, which the engine seeds. What sounds after a waveform's end is cut.
+    The engine gives it a stream of draws for each row (`drawing`), so that what a row sounds like depends on no other; called by
+    itself it draws from torch's global generator. What sounds after a waveform's end is cut.
 
     Args:
         impulses: (R, L) impulse responses as of `rooms`, one of which is drawn for each row; none if not given.
@@ -99,26 +103,42 @@ class Played(nn.Module):
         self.gain_db = _range("gain_db", gain_db)
         self.snr_db = None if snr_db is None else _range("snr_db", snr_db)
         self.register_buffer("impulses", impulses, persistent=False)
+        self._noise: Noise | None = None
+
+    @contextmanager
+    def drawing(self, noise: Noise) -> Iterator[None]:
+        """While open, all is drawn from `noise`, a stream for each row."""
+        self._noise = noise
+        try:
+            yield
+        finally:
+            self._noise = None
 
     def forward(self, x: Waves) -> Waves:
         """The same rows as they are heard."""
         samples, valid, count = x.samples.masked_fill(~x.valid, 0.0), x.valid, len(x.samples)
 
+        noise = self._noise
+        if noise is None:
+            noise = Noise(int(torch.randint(1 << 62, ())), torch.arange(count, device=samples.device))
+
         def drawn(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(count, 1, dtype=samples.dtype, device=samples.device)
+            return low + (high - low) * noise.uniform((1,), samples.dtype)
 
         if self.impulses is not None and count:  # some FFT libraries refuse a batch of nothing
             impulses = self.get_buffer("impulses")
             size = scipy.fft.next_fast_len(samples.shape[1] + impulses.shape[1] - 1, real=True)
-            drawn_rooms = impulses[torch.randint(len(impulses), (count,), device=impulses.device)].to(samples)
-            spectrum = torch.fft.rfft(samples, size) * torch.fft.rfft(drawn_rooms, size)
-            samples = torch.fft.irfft(spectrum, size)[:, : x.samples.shape[1]].masked_fill(~valid, 0.0)
+            drawn_rooms = impulses[noise.integers(len(impulses))]
+            # In float64, and so the sums below, which leaves no trace of how far a batch is padded.
+            spectrum = torch.fft.rfft(samples.double(), size) * torch.fft.rfft(drawn_rooms.double(), size)
+            samples = torch.fft.irfft(spectrum, size)[:, : x.samples.shape[1]].to(samples).masked_fill(~valid, 0.0)
         samples = samples * 10 ** (drawn(*self.gain_db) / 20)
         if self.snr_db is not None:
-            noise = torch.randn_like(samples).masked_fill(~valid, 0.0)
-            power, own = (part.square().sum(1, keepdim=True) for part in (samples, noise))
-            level = (power / own.clamp_min(torch.finfo(own.dtype).tiny)).clamp_min(torch.finfo(own.dtype).tiny).sqrt()
-            samples = samples + noise * level * 10 ** (-drawn(*self.snr_db) / 20)
+            hiss = noise.normal(samples.shape[1:], samples.dtype).masked_fill(~valid, 0.0)
+            power, own = (part.double().square().sum(1, keepdim=True) for part in (samples, hiss))
+            least = torch.finfo(samples.dtype).tiny
+            level = (power / own.clamp_min(least)).clamp_min(least).sqrt().to(samples)
+            samples = samples + hiss * level * 10 ** (-drawn(*self.snr_db) / 20)
         return x.with_samples(samples)
 
     def extra_repr(self) -> str:

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmadv import Access, Modality, Target
+from mmadv import Access, Modality, Noise, Target
 from mmadv.catalog import Catalog
 from mmadv.errors import MmadvError, ParameterError, TargetError
 from mmadv.host import default_host
+from mmadv.target import drawing
 
 
 class Chain:
@@ -118,6 +119,12 @@ class Chain:
         """
         if (fitting := getattr(self.stages[0], "fitting", None)) is not None:
             fitting(x)
+
+    @contextmanager
+    def drawing(self, noise: Noise) -> Iterator[None]:
+        """While open, the first stage's chance is drawn from `noise`; texts of other stages are none of its rows."""
+        with drawing(self.stages[0], noise):
+            yield
 
     @contextmanager
     def held(self) -> Iterator[None]:
