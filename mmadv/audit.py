@@ -403,10 +403,11 @@ class Audit:
             one = rows.take(adv, slice(at, at + 1))
             advs[f"{row:04d}"] = stage.kind.pack(one)
             read.append(stage.kind.read(_written(stage, one, place / "files" / f"{row:04d}")))
-        hits, decisions = api.judge(problem, rows.join(read), index)
+        back = rows.join(read)
+        hits, decisions = api.judge(problem, back, index)
         x = rows.moved(rows.take(problem.x, index.to(next(rows.leaves(problem.x)).device)), torch.device("cpu"))
         found = {name: values.tolist() for name, values in problem.threat.space.measures(x, adv).items()}
-        for name, sent in getattr(stage.kind, "channels", lambda rows: {})(adv).items():
+        for name, sent in getattr(stage.kind, "channels", lambda rows: {})(back).items():
             found[f"survives {name}"] = api.judge(problem, sent, index)[0].double().tolist()
         # A figure that is not defined for an example, such as the SNR of silence, is NaN, and left out.
         measures = {

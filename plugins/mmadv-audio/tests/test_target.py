@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -209,6 +210,20 @@ def test_whisper_refuses_what_it_cannot_emit(heard, x):
     silent.check(x, labels_of([""] * len(x)))
 
 
+def test_whisper_is_asked_for_no_suppressed_token(heard, x):
+    letter = heard.tokenizer.get_vocab()
+    heard.never[letter["q"]] = heard.begin[letter["z"]] = True
+    heard.spell = str.strip
+    with pytest.raises(InputError, match="never writes 'q'") as caught:
+        heard.check(x, labels_of(["stop", "go", "stop", "quit", "go"]))
+    assert "row 3" in caught.value.where
+    heard.begin[letter["Ġ"]] = False  # a space stands before the first word
+    heard.check(x, labels_of(["zoo"] * len(x)))
+    heard.begin[letter["Ġ"]] = True
+    with pytest.raises(InputError, match="begins nothing with ' '"):
+        heard.check(x, labels_of(["zebra"] * len(x)))
+
+
 def test_a_multilingual_whisper_needs_a_language():
     model, tokenizer = whisper()
     rules = model.generation_config
@@ -335,6 +350,10 @@ def test_plain_ctc_modules_see_rows_of_equal_length(x):
         CTCTarget(Frames(4).eval(), vocabulary=["", "a", "b", " ", "c"])(x)
     with pytest.raises(TargetError, match="no tokenizer"):
         CTCTarget(Frames(4).eval())
+    with pytest.raises(ParameterError, match="a feature extractor is given"):
+        CTCTarget(Frames(4).eval(), vocabulary=["", "a"], extractor=Wav2Vec2FeatureExtractor())
+    with pytest.raises(ParameterError, match="beside a tokenizer"):
+        CTCTarget(Frames(4).eval(), vocabulary=["", "a"], tokenizer=object())
     with pytest.raises(TargetError, match="frames where"):
         CTCTarget(Frames(4).eval(), vocabulary=["", "a", "b", " "], frames=lambda size: size // 10)(x)
 
@@ -390,6 +409,9 @@ def test_modules_never_see_padding(x):
         assert torch.allclose(target(x), alone, atol=1e-5)
     with pytest.raises(InputError, match="the victim needs 8000"):
         AudioTarget(Means().eval(), shortest=8_000)(x)
+    with pytest.raises(InputError, match="2720 samples is too short for the victim") as caught:
+        AudioTarget(nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 2, 4000), nn.Flatten()).eval())(x)
+    assert caught.value.where == "x, row 2"
 
 
 class Pitch(nn.Module):
@@ -418,6 +440,8 @@ def test_speakers_are_accepted_at_the_threshold(x):
     assert other.fingerprint() != target.fingerprint()
     slope, differences = slopes(lambda rows: target(rows)[:, 1], x.with_samples(x.samples.double()))
     assert torch.allclose(slope, differences, rtol=1e-4)
+    with pytest.raises(TargetError, match="does not answer embeddings"):
+        SpeakerTarget(nn.Unflatten(1, (-1, 2)).eval(), enrolled=torch.ones(2), threshold=0.5)(row(x, 0))
     for wrong in ({"threshold": 2.0}, {"threshold": 0.5, "enrolled": torch.zeros(2)}):
         with pytest.raises(ParameterError):
             SpeakerTarget(Pitch().eval(), **{"enrolled": enrolled, **wrong})
@@ -437,6 +461,8 @@ def test_detection_is_the_highest_frame_against_the_threshold(x):
     for bound in bounds:
         answer = DetectorTarget(Loud().eval(), threshold=bound)(x)
         assert torch.equal(answer.argmax(1).bool(), highest >= torch.tensor(bound))
+    with pytest.raises(TargetError, match="two probabilities that sum to 1"):
+        DetectorTarget(nn.Sequential(Means(), nn.Softmax(1)).eval())(x)
     target = DetectorTarget(Loud().eval(), threshold=0.7, smoothness=1e-3)
     slope, differences = slopes(lambda rows: target(rows)[:, 1], x.with_samples(x.samples.double()))
     assert torch.allclose(slope, differences, rtol=1e-2)
@@ -504,7 +530,7 @@ def test_functions_of_waveforms(x):
     lengths = FunctionTarget(lambda waves: [[float(len(wave)), 0.0] for wave in waves])
     assert lengths(x)[:, 0].tolist() == x.length.tolist()
     assert lengths.access is Access.SCORE
-    heard = FunctionTarget(lambda waves: [f"{len(wave)} Samples." for wave in waves], output="label")
+    heard = FunctionTarget(lambda waves: np.array([f"{len(wave)} Samples." for wave in waves]), output="label")
     assert [text_of(int(label)) for label in heard(x)] == [f"{size} samples" for size in x.length.tolist()]
     assert heard.access is Access.DECISION
     with pytest.raises(TargetError, match="transcripts"):

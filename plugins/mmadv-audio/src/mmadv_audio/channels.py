@@ -114,8 +114,8 @@ def resampled(waves: Waves, rate: int) -> Waves:
 
 
 def telephone(waves: Waves, rate: int = 8000) -> Waves:
-    """What is left after a stretch at a lower sample rate."""
-    return _cut(resampled(resampled(waves, rate), waves.rate), waves)
+    """What is left after a stretch at a lower sample rate, in 16 bits."""
+    return _cut(resampled(int16(resampled(waves, rate)), waves.rate), waves)
 
 
 def coded(waves: Waves, codec: str) -> Waves:

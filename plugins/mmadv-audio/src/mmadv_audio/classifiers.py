@@ -114,7 +114,7 @@ class SpeakerTarget(WavesTarget):
         self.threshold, self.scale = threshold, scale
 
     def read(self, answer: Any) -> Tensor:
-        if not isinstance(answer, Tensor) or answer.shape[-1] != len(self.enrolled):
+        if not isinstance(answer, Tensor) or answer.numel() != len(answer) * len(self.enrolled):
             raise TargetError(
                 f"the module does not answer embeddings of the enrolled one's {len(self.enrolled)} values",
                 where=self.name,
@@ -187,6 +187,13 @@ class DetectorTarget(WavesTarget):
             raise TargetError(
                 "the module answers no probabilities", where=self.name, fix="return floats (B, frames) or (B,)"
             )
+        frames = answer.reshape(len(answer), -1)
+        if not self._seen and frames.shape[1] == 2 and bool(((frames.sum(1) - 1).abs() < 1e-3).all()):
+            raise TargetError(
+                "the module answers two probabilities that sum to 1, those of two classes and not of two frames",
+                where=self.name,
+                fix="return the probability of speech alone, or leave the classes to mmadv_audio.target.AudioTarget",
+            )
         if not self._seen and bool(((answer < 0) | (answer > 1)).any()):  # once: asking is a host sync
             raise TargetError(
                 f"the module answers values from {float(answer.min()):g} to {float(answer.max()):g}, no probabilities",
@@ -194,7 +201,6 @@ class DetectorTarget(WavesTarget):
                 fix="end it with a sigmoid, or with the softmax and its class of speech",
             )
         self._seen = True
-        frames = answer.reshape(len(answer), -1)
         frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
         margin = torch.finfo(frames.dtype).eps
         level = frames.clamp(margin, 1 - margin).logit()

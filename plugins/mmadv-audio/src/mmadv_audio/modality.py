@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from mmadv_audio.kit import AudioKit
     from mmadv_audio.source import AudioSource
     from mmadv_audio.space import WaveSpace
+
+
+FAINTEST = -1000.0
+"""dB of signal to noise; what is below is refused as this is, and would overflow."""
 
 
 class Audio:
@@ -65,7 +70,7 @@ class Audio:
                 raise ParameterError("snr is given beside norm or eps", where="snr", fix="give snr alone")
             if isinstance(snr, bool) or not isinstance(snr, (int, float)):
                 raise ParameterError(f"snr is {snr!r}", where="snr", fix="give dB as a number, such as 25")
-            norm, eps = "snr", 10 ** (-snr / 20)
+            norm, eps = "snr", 10 ** (-max(snr, FAINTEST) / 20)
         return space.WaveSpace(norm or "linf", eps, None if band is None else Band.of(band))
 
     def goal(self, targeted: bool, /, *, wer: float | None = None) -> Goal:
@@ -84,6 +89,8 @@ class Audio:
         """Transcripts as labels; numbers as they are."""
         if isinstance(y, str):
             return transcripts.label_of(y)
+        if isinstance(y, np.ndarray):
+            y = y.tolist()
         if isinstance(y, Sequence) and y and all(isinstance(one, str) for one in y):
             return transcripts.labels_of(list(y))
         return y

@@ -11,6 +11,8 @@ from torch import Tensor
 from mmadv_audio.waves import Waves
 
 STOI_SECONDS = 0.4
+FEW_FRAMES = "Not enough STFT frames"
+"""How pystoi's warning begins where too few frames are no silence."""
 PESQ_SECONDS = 0.25
 PESQ_MODES = {8_000: "nb", 16_000: "wb"}
 """Sample rates that PESQ is defined at: narrow and wide band."""
@@ -42,10 +44,12 @@ def _stoi() -> Measure | None:
     def measure(clean: Tensor, noisy: Tensor, rate: int) -> float:
         if len(clean) <= STOI_SECONDS * rate or not clean.any():
             return float("nan")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")  # it answers 1e-5 and warns, where too few frames are no silence
-            value = float(stoi(clean.double().cpu().numpy(), noisy.double().cpu().numpy(), rate))
-        return float("nan") if caught else value
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", FEW_FRAMES, RuntimeWarning)  # where it would answer 1e-5
+            try:
+                return float(stoi(clean.double().cpu().numpy(), noisy.double().cpu().numpy(), rate))
+            except RuntimeWarning:
+                return float("nan")
 
     return measure
 

@@ -13,6 +13,10 @@ from mmadv.report.words import amount
 from mmadv.runs import RunInfo
 from mmadv_audio.transcripts import character_error_rate
 
+ERRORS = (
+    "mean word error rate when the search ends, which for a recording that is fooled is its first success: it tells what was needed, "
+    "not the worst that is possible."
+)
 MEASURES = {
     "SNR dB": "{:.1f}", "masked frames": "{:.0%}", "dB over masking": "{:.1f}", "STOI": "{:.2f}", "PESQ": "{:.2f}",
 }  # fmt: skip
@@ -29,14 +33,14 @@ def section(run: RunInfo) -> str:
         for attack in campaign["attacks"]:
             records = tables.records(run, campaign, attack)
             if campaign["threat"].get("wer") is not None and attack["curve"]:
-                rates = [_mean_errors([one for one in records if one["eps"] == eps]) for eps in levels]
+                rates = _mean_errors(records, levels)
                 clean = _mean([one["clean_score"] for one in records if one["eps"] == levels[0]])
                 rows.append((attack["label"], campaign["name"], [clean, *rates]))
             if found := tables.own_successes(records, attack["label"]):
                 heard.append((attack["label"], campaign["name"], found))
                 ways += [name for record in found for name in record["measures"] if name.startswith("survives ")]
         loudness = [_level(eps, campaign["threat"].get("norm", "")) for eps in levels]
-        errors += tables.table(f"{campaign['name']}: mean word error rate.", ["clean", *loudness], rows)
+        errors += tables.table(f"{campaign['name']}: {ERRORS}", ["clean", *loudness], rows)
     ways = list(dict.fromkeys(ways))
     return errors + tables.table(
         "Successes: medians of how loud they are beside the clean recording and of the characters that are wrong, and the share "
@@ -60,9 +64,21 @@ def _cells(found: Sequence[dict[str, Any]], ways: Sequence[str]) -> list[str]:
     return cells + [tables.share(found, len(found), survives(way)) for way in ways]
 
 
-def _mean_errors(records: Sequence[dict[str, Any]]) -> str:
-    """Of all recordings but failed ones; what was wrong already has the rate of the clean recording."""
-    return _mean([one["clean_score"] if one["status"] == Status.ALREADY_WRONG else one["score"] for one in records])
+def _mean_errors(records: Sequence[dict[str, Any]], levels: Sequence[float]) -> list[str]:
+    """At each level, of all recordings but failed ones; what was wrong already has the rate of the clean recording.
+
+    What was found within a smaller ε lies within every larger one, so that no recording's rate falls.
+    """
+    worst: dict[Any, float] = {}
+    cells = {}
+    for eps in sorted(levels):
+        here = [one for one in records if one["eps"] == eps]
+        for one in here:
+            rate = one["clean_score"] if one["status"] == Status.ALREADY_WRONG else one["score"]
+            if rate is not None:
+                worst[one["key"]] = max(rate, worst.get(one["key"], rate))
+        cells[eps] = _mean([worst.get(one["key"]) for one in here if one["score"] is not None])
+    return [cells[eps] for eps in levels]
 
 
 def _mean(values: Sequence[float | None]) -> str:

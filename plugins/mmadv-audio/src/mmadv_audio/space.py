@@ -242,8 +242,8 @@ class WaveSpace:
         """The region around waveforms.
 
         Raises:
-            InputError: samples outside [−1, 1] or NaN; silence, where the limit is relative to the signal; a recording that has
-            no frequency in the band.
+            InputError: samples outside [−1, 1] or NaN; silence, where the limit is relative to the signal or to what it masks; a
+            recording that has no frequency in the band.
         """
         samples = x.samples
         if self.band is not None:
@@ -254,10 +254,12 @@ class WaveSpace:
         unit = torch.ones_like(limits)
         if self.norm == "snr":
             unit = norms.distance(wide, "l2").to(samples.dtype)
-            _refuse_silence(unit == 0)
+            _refuse_silence(unit == 0, "of which no share can be taken")
         radii = (limits * unit).to(wide) if self.norm != "masking" else torch.full_like(limits, float("inf"))
         ball = BallSpace(kind, low=-1.0, high=1.0).around(wide, radii)
         threshold = masking.threshold(x) if self.norm == "masking" else None
+        if threshold is not None:
+            _refuse_silence(threshold.peak <= masking.SILENCE, "which hides nothing")
         return WaveRegion(x, limits, unit, ball, threshold, self.norm, self.band)
 
     def relaxed(self) -> Self:
@@ -288,10 +290,11 @@ def _most(room: Tensor, size: Tensor) -> Tensor:
     return factor.amin(-1, keepdim=True)
 
 
-def _refuse_silence(silent: Tensor) -> None:
+def _refuse_silence(silent: Tensor, so: str) -> None:
+    """Refuse rows where nothing could be changed, which must not pass for robust."""
     if bool(silent.any()):
         raise InputError(
-            f"{int(silent.sum())} of {len(silent)} waveforms are silence, of which no share can be taken",
+            f"{int(silent.sum())} of {len(silent)} waveforms are silence, {so}",
             where=f"row {int(silent.nonzero()[0, 0])}",
             fix="leave them out, or limit the perturbation by norm='linf'",
         )

@@ -43,8 +43,7 @@ class Waves:
         Raises:
             InputError: whole numbers, several channels, an empty waveform, no plausible sample rate.
         """
-        if isinstance(rate, bool) or not isinstance(rate, int) or not 1_000 <= rate <= 768_000:
-            raise InputError(f"the sample rate is {rate!r}", where="rate", fix="give samples a second, such as 16000")
+        _plausible(rate)
         if isinstance(waves, (str, bytes)) or not hasattr(waves, "__iter__"):
             raise InputError(
                 f"the waveforms are a {type(waves).__name__}", where="x", fix="give a list of 1-D floating arrays"
@@ -76,16 +75,18 @@ class Waves:
         """These rows, seen to be what the class promises; `of` makes none that aren't.
 
         Raises:
-            InputError: samples that are no floats, lengths that aren't theirs, or something after a row's end.
+            InputError: samples that are no floats, lengths that aren't theirs, something after a row's end, or no plausible rate.
         """
         fix = "make them with Waves.of([one, another, …], rate=…)"
         samples, length = self.samples, self.length
-        if samples.dim() != 2 or not samples.is_floating_point() or length.shape != samples.shape[:1]:
+        whole = not length.is_floating_point() and length.dtype != torch.bool
+        if samples.dim() != 2 or not samples.is_floating_point() or length.shape != samples.shape[:1] or not whole:
             raise InputError(
-                f"waveforms have shape {tuple(samples.shape)}, dtype {samples.dtype} and lengths {tuple(length.shape)}",
+                f"waveforms have shape {tuple(samples.shape)}, dtype {samples.dtype} and lengths {tuple(length.shape)} of {length.dtype}",
                 where="x",
                 fix=fix,
             )
+        _plausible(self.rate)
         odd = (length < 1) | (length > samples.shape[1]) | ((samples != 0) & ~self.valid).any(1)
         if bool(odd.any()):
             row = int(odd.nonzero()[0, 0])
@@ -130,6 +131,12 @@ class Waves:
     def __repr__(self) -> str:
         longest = float(self.seconds.max()) if len(self) else 0.0
         return f"Waves({len(self)} waveforms at {self.rate} Hz, the longest of {longest:.2f} s)"
+
+
+def _plausible(rate: Any) -> None:
+    """Refuse what is no sample rate."""
+    if isinstance(rate, bool) or not isinstance(rate, int) or not 1_000 <= rate <= 768_000:
+        raise InputError(f"the sample rate is {rate!r}", where="rate", fix="give samples a second, such as 16000")
 
 
 def _checked(wave: Any, row: int) -> Tensor:

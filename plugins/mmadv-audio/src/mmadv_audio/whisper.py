@@ -170,6 +170,18 @@ class WhisperTarget(SpeechTarget):
                 where="transcript ''",
                 fix="leave the example out, or lift that rule with begin_suppress=()",
             )
+        if silenced := [token for token in tokens if bool(self.never[token])]:
+            raise InputError(
+                f"the victim never writes {self.tokenizer.decode(silenced[:1])!r}: its generation config suppresses that token",
+                where=f"transcript {text[:60]!r}",
+                fix="leave it out of the transcript, or spell it otherwise with spell=…",
+            )
+        if tokens and bool(self.begin[tokens[0]]):
+            raise InputError(
+                f"the victim begins nothing with {self.tokenizer.decode(tokens[:1])!r}: that token can't come first",
+                where=f"transcript {text[:60]!r}",
+                fix="begin otherwise, or lift that rule with begin_suppress=()",
+            )
         if len(tokens) + 1 > self.most:
             raise InputError(
                 f"a transcript has {len(tokens)} tokens and its end, and the victim writes {self.most} at most",
