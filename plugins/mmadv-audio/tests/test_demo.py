@@ -10,7 +10,6 @@ import mmadv
 from mmadv_audio import Waves, channels, demo, digits, masking
 from mmadv_audio.attacks.kenansville import removed
 from mmadv_audio.features import LogMel, Standardised
-from mmadv_audio.recognisers import CTCTarget
 from mmadv_audio.transcripts import label_of, text_of, word_error_rate
 
 
@@ -122,9 +121,32 @@ def test_speech_is_hidden_from_the_detector():
     assert result.success.sum() >= 3
 
 
-def test_the_digit_recogniser_is_told_what_it_cannot_say():
-    target, source = CTCTarget(digits.DigitRecogniser(), vocabulary=list(digits.SYMBOLS)), digits.strings(12)
-    with pytest.raises(mmadv.MmadvError, match="vocabulary"):
+@pytest.fixture(scope="module")
+def digit_strings():
+    return digits.recogniser(), digits.strings(40)
+
+
+def test_digits_that_were_recorded_are_heard_by_what_learned_from_synthetic_ones(digit_strings):
+    target, source = digit_strings
+    assert error_rate(target, source, 40) < 0.1
+    alone = target.texts(source.x[11:12])
+    assert target.texts(source.x[:12])[11:] == alone
+
+
+def test_the_digit_recogniser_falls_to_words_that_were_never_said(digit_strings):
+    target, source = digit_strings
+    x, y = source.x[10:14], source.y[10:14]
+    result = mmadv.attack(target, x, y, "audio.pgd", snr=20, targets="nine one one", steps=20)
+    assert result.success.sum() >= 3
+    for row in result.success.nonzero()[:, 0].tolist():
+        assert target.texts(Waves.of([result.adv[row]], 16_000)) == ["nine one one"]
+    noise = mmadv.attack(target, x, y, "audio.noise", snr=20, steps=5)
+    assert noise.success.sum() <= 1
+
+
+def test_the_digit_recogniser_is_told_what_it_cannot_say(digit_strings):
+    target, source = digit_strings
+    with pytest.raises(mmadv.MmadvError, match="no 'brown', 'jackal', 'quick' in its vocabulary"):
         mmadv.attack(target, source.x, source.y, "audio.pgd", snr=25, targets="quick brown jackal")
     with pytest.raises(mmadv.MmadvError, match=r"needs \d+ frames"):
-        mmadv.attack(target, source.x, source.y, "audio.pgd", snr=25, targets=" ".join(["seven"] * 40))
+        mmadv.attack(target, source.x, source.y, "audio.pgd", snr=25, targets=" ".join(["seven"] * 200))

@@ -26,7 +26,7 @@ from mmadv_audio.classifiers import ClassifierTarget, DetectorTarget, SpeakerTar
 from mmadv_audio.features import Standardised
 from mmadv_audio.recognisers import CTCTarget
 from mmadv_audio.target import AudioTarget, FunctionTarget, claim, load_folder
-from mmadv_audio.transcripts import labels_of, text_of
+from mmadv_audio.transcripts import label_of, labels_of, text_of
 from mmadv_audio.transforms import Played, rooms
 from mmadv_audio.waves import Waves
 from mmadv_audio.whisper import WhisperTarget
@@ -321,6 +321,14 @@ def test_ctc_refuses_what_it_cannot_emit(ctc, x):
     with pytest.raises(InputError, match="needs 105"):
         ctc(Waves.of([torch.zeros(300), torch.zeros(104)], rate=16_000))
     assert len(ctc(Waves.of([torch.zeros(300), torch.zeros(105)], rate=16_000))) == 2
+
+
+def test_ctc_symbols_may_be_whole_words():
+    target = CTCTarget(Frames(3).eval(), vocabulary=["", "yes", "no"])
+    assert target.spoken([1, 0, 2, 1]) == "yes no yes"
+    assert target.spelled(label_of("No, yes!")) == [2, 1]
+    with pytest.raises(InputError, match="no 'maybe' in its vocabulary"):
+        target.spelled(label_of("maybe yes"))
 
 
 class Frames(nn.Module):

@@ -147,7 +147,7 @@ class SpeechTarget(WavesTarget):
 
 
 class CTCTarget(SpeechTarget):
-    """A CTC recogniser of characters: a `transformers` model of the wav2vec2 kind, or any module with (B, frames, V).
+    """A CTC recogniser of characters or words: a `transformers` model of the wav2vec2 kind, or any module with (B, frames, V).
 
     Of `transformers` models, those with layer norm in their feature encoder get an attention mask. Those with group
     norm were trained without, so that padding would change their answers; they are asked about rows of equal length.
@@ -156,7 +156,7 @@ class CTCTarget(SpeechTarget):
         model: in eval mode.
         tokenizer: of a `transformers` model.
         vocabulary: V symbols in place of a tokenizer, or their numbers; "" for those that are never written, "|" or " "
-            between words.
+            between words. Where each is longer than a character, they are whole words.
         blank: the blank's number; of the tokenizer's padding token if not given, or else 0.
         extractor: the model's feature extractor; `transformers` models get standardised waveforms if not given.
         frames: from lengths (B,) in samples to frames (B,); if not given, as many as a plain module answers, and more for longer
@@ -240,10 +240,11 @@ class CTCTarget(SpeechTarget):
                 fix="give the blank's number, and frames= for a module that takes lengths",
             )
         self.symbols[self.blank] = ""
+        self.whole_words = self._complete and any(self.symbols) and all(len(one) != 1 for one in self.symbols)
         self.numbers = {
             symbol.replace("|", " ").lower(): number
             for number, symbol in reversed(list(enumerate(self.symbols)))
-            if len(symbol) == 1
+            if len(symbol) == 1 or (symbol and self.whole_words)
         }
         self._frames = frames
         self._seen: dict[int, int] = {}
@@ -311,17 +312,20 @@ class CTCTarget(SpeechTarget):
 
     def spoken(self, tokens: list[int]) -> str:
         symbols = [self.symbols[token] if token < len(self.symbols) else "" for token in tokens]
-        return " ".join("".join(symbols).replace("|", " ").split())
+        return " ".join((" " if self.whole_words else "").join(symbols).replace("|", " ").split())
 
     def spelled(self, label: int) -> list[int]:
         text = text_of(label)
-        if unknown := sorted(set(text) - self.numbers.keys()):
+        parts = text.split() if self.whole_words else list(text)
+        if unknown := sorted(set(parts) - self.numbers.keys()):
             raise InputError(
                 f"the victim has no {', '.join(map(repr, unknown))} in its vocabulary",
                 where=f"transcript {text[:60]!r}",
-                fix="write it with the victim's characters, numbers as words if it has no digits",
+                fix="write it with the victim's words"
+                if self.whole_words
+                else "write it with the victim's characters, numbers as words if it has no digits",
             )
-        return [self.numbers[character] for character in text]
+        return [self.numbers[part] for part in parts]
 
     def check(self, x: Waves, labels: Tensor) -> None:
         super().check(x, labels)

@@ -114,7 +114,7 @@ class WhisperTarget(SpeechTarget):
                 where="most",
                 fix="give at least 1, and at most what is left",
             )
-        self.encoder = _windowed(model.get_submodule("model.encoder"), positions)
+        self.encoder = windowed(model.get_submodule("model.encoder"), positions)
         extra = [number for number in self.tokenizer.get_added_vocab().values() if number != self.end]
         never = [*(rules.suppress_tokens or ()), *extra, *range(len(self.tokenizer), size)]
         self.never = _members(never, size, self.device)
@@ -263,7 +263,7 @@ def _prompt(model: Any, tokenizer: Any, language: str) -> list[int]:
     return prompt if silent is None else [*prompt, int(silent)]
 
 
-def _windowed(encoder: Any, positions: int) -> Any:
+def windowed(encoder: Any, positions: int) -> Any:
     """Whisper's encoder on its first positions only: another module around the same weights."""
     if positions == encoder.config.max_source_positions:
         return encoder
