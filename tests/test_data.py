@@ -218,6 +218,15 @@ def test_a_folder_gives_its_classes_by_turns_and_says_what_it_leaves_out(tmp_pat
     assert table.skipped[-1].key == "cat/out.png"
     assert "leads out of the data's folder" in table.skipped[-1].why
 
+    def broken(row):
+        if row:
+            raise InputError(f"cannot identify image file {object()!r}")
+
+    table.sift(broken)
+    assert table.skipped[-1].why == "cannot identify image file <object object>", (
+        "no address, which is another each time"
+    )
+
 
 def test_a_folder_may_be_described_by_a_table(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
