@@ -57,12 +57,15 @@ SCHEMA = pa.schema(
     ]
 )
 """A record. `eps` is null for a minimum-norm attack, whose `distance` answers every ε. `origin` and `origin_eps` say which
-attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack.
+attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack. Where the goal's
+successes have degrees (`graded`), rows are searched again at larger ε, and the better success is kept.
 `measures` are what an example was attacked under (`Region`'s terms), fooled or not, the space's further figures of a success, and what
 the attack itself notes. Where labels are known by texts, `said` holds three: what is right, what the victim said to the clean input and
 what to the stored adversarial. `recalled` answers were known already and cost no query."""
 
 Record = dict[str, Any]
+COST = ("queries", "recalled", "gradients")
+"""Of a record: what was spent at its own ε."""
 
 
 class Audit:
@@ -308,6 +311,7 @@ class Audit:
         advs: dict[str, Tensor] = {}
         counts = alarms.Counts()
         terms: dict[str, None] = {}
+        graded = False
         if stage.campaign.plant and not unit.shard:
             problem = stage.problem(examples, max(stage.levels), entry)
             try:
@@ -317,9 +321,17 @@ class Audit:
                     raise
                 counts += alarms.Counts(unplanted=1)
         (place / "files").mkdir()
-        for eps in stage.levels if attack.keeps == "hit" else [None]:
-            known |= {row: record for row, record in earlier.get(eps, {}).items() if row not in known}
-            open_rows = torch.tensor([row for row in range(len(hashes)) if row not in known], dtype=torch.int64)
+        for level, eps in enumerate(stage.levels if attack.keeps == "hit" else [None]):
+            before = earlier.get(eps, {})
+            known |= {
+                row: record
+                for row, record in before.items()
+                if row not in known or (graded and record["success"] and _more(record["score"], known[row]))
+            }
+            again = {row for row in known if graded and known[row]["success"] and row not in before}
+            open_rows = torch.tensor(
+                [row for row in range(len(hashes)) if row not in known or row in again], dtype=torch.int64
+            )
             fresh: dict[int, Record] = {}
             if len(open_rows):
                 part = Examples(
@@ -331,7 +343,12 @@ class Audit:
                 ledger, seen = api.run(stage.kind, problem, attack)
                 counts += seen
                 terms |= dict.fromkeys(ledger.terms)
-                stored, decisions, measures, said = self._stored(stage, problem, ledger, open_rows, place, advs)
+                graded = getattr(problem.threat.goal, "graded", False)
+                names = {row: f"{row:04d}-{level}" if row in known else f"{row:04d}" for row in open_rows.tolist()}
+                for at, row in enumerate(open_rows.tolist()):
+                    if row in known and not _more(float(ledger.score[at]), known[row]):
+                        ledger.fooled[at] = False  # what was found at a smaller ε stays
+                stored, decisions, measures, said = self._stored(stage, problem, ledger, open_rows, names, place, advs)
                 for at, row in enumerate(open_rows.tolist()):
                     success = bool(ledger.fooled[at])
                     fresh[row] = {
@@ -342,10 +359,12 @@ class Audit:
                         "queries": int(ledger.queries[at]), "recalled": int(ledger.recalled[at]),
                         "gradients": int(ledger.gradients[at]), "measures": _measured(ledger, at, measures.get(row, {})),
                         "origin": label, "origin_eps": eps,
-                        "adv_sha256": digest(advs[f"{row:04d}"]) if success else None,
+                        "adv_sha256": digest(advs[names[row]]) if success else None,
                     }  # fmt: skip
+                    if row in known and not success:
+                        fresh[row] |= {name: known[row][name] for name in known[row] if name not in COST}
             for row, (key, sha) in enumerate(zip(examples.keys, hashes, strict=True)):
-                found = fresh.get(row) or {**known[row], "queries": 0, "recalled": 0, "gradients": 0}
+                found = fresh.get(row) or {**known[row], **dict.fromkeys(COST, 0)}
                 records.append(
                     {
                         **found,
@@ -389,6 +408,7 @@ class Audit:
         problem: Problem,
         ledger: Any,
         open_rows: Tensor,
+        names: dict[int, str],
         place: Path,
         advs: dict[str, Tensor],
     ) -> tuple[dict[int, bool], dict[int, int], dict[int, dict[str, float]], dict[int, list[str | None]]]:
@@ -401,8 +421,8 @@ class Audit:
         read = []
         for at, row in enumerate(there):
             one = rows.take(adv, slice(at, at + 1))
-            advs[f"{row:04d}"] = stage.kind.pack(one)
-            read.append(stage.kind.read(_written(stage, one, place / "files" / f"{row:04d}")))
+            advs[names[row]] = stage.kind.pack(one)
+            read.append(stage.kind.read(_written(stage, one, place / "files" / names[row])))
         back = rows.join(read)
         hits, decisions = api.judge(problem, back, index)
         x = rows.moved(rows.take(problem.x, index.to(next(rows.leaves(problem.x)).device)), torch.device("cpu"))
@@ -438,16 +458,31 @@ class Audit:
                 fix="delete this folder and run again; the rest is kept",
             ) from error
 
-    def adversarials(self, place: Path) -> dict[int, Tensor]:
-        """The adversarials of a unit by row."""
+    def adversarials(self, place: Path, level: int | None = None) -> dict[int, Tensor]:
+        """The adversarials of a unit by row.
+
+        Args:
+            place: of the unit.
+            level: which of the campaign's ε; what did better there than a success at a smaller one takes its place.
+
+        Raises:
+            RunError: they can't be read.
+        """
         try:
-            return {int(slot): tensor for slot, tensor in load_file(place / "adv.safetensors").items()}
+            found = load_file(place / "adv.safetensors")
+            first = {int(name): tensor for name, tensor in found.items() if "-" not in name}
+            return first | {int(n.split("-")[0]): tensor for n, tensor in found.items() if n.endswith(f"-{level}")}
         except Exception as error:
             raise RunError(
                 f"the adversarials cannot be read: {error}",
                 where=str(place),
                 fix="delete this folder and run again; the rest is kept",
             ) from error
+
+
+def _more(score: float | None, record: Record) -> bool:
+    """Whether a success with this score is better than the recorded one; what is infinite is recorded as None."""
+    return record["score"] is not None and (math.inf if score is None else score) > record["score"]
 
 
 def _written(stage: Stage, one: Any, path: Path) -> Path:

@@ -2,7 +2,8 @@
 
 `output` is what the victim answered, (…, L) logits or, where only decisions are granted, (…,) labels. Goals are asked through
 `judged` and `right`, which also know what to make of several passes.
-A hit is what anyone recomputing it with argmax would find; the score grows towards it.
+A hit is what anyone recomputing it with argmax would find; the score grows towards it. A goal with `graded = True` says that
+successes have degrees, by their scores: an audit then goes on at larger ε with what was fooled, and keeps the better success.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def verify(audit: Audit, progress: Progress | None = None) -> Iterator[str]:
 
 
 def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str) -> Iterator[str]:
-    records, advs, examples = audit.records(place), audit.adversarials(place), stage.examples(unit.shard)
+    records, examples = audit.records(place), stage.examples(unit.shard)
     entry, label = stage.campaign.attacks[unit.attack], stage.campaign.label(unit.attack)
     hashes = stage.digests(examples.x)
     for record in records:
@@ -72,7 +72,8 @@ def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str)
             yield f"{name}: record {record['row']} ({record['key']}): the clean input is not the one attacked"
     own = [r for r in records if r["success"] and r["origin"] == label and r["origin_eps"] == r["eps"]]
     for eps in dict.fromkeys(r["eps"] for r in own):
-        part = [r for r in own if r["eps"] == eps]
+        level = None if eps is None else stage.levels.index(eps)
+        advs, part = audit.adversarials(place, level), [r for r in own if r["eps"] == eps]
         missing = [r for r in part if r["row"] not in advs]
         yield from (f"{name}: record {r['row']} ({r['key']}): its adversarial is missing" for r in missing)
         part = [r for r in part if r["row"] in advs]
@@ -85,7 +86,7 @@ def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str)
         region = problem.threat.space.around(rows.detached(rows.take(examples.x, index), torch.device("cpu")))
         feasible = region.feasible(adv)
         hits, _ = api.judge(problem, adv, index)
-        read = rows.join([_file(stage, place, r["row"]) for r in part])
+        read = rows.join([_file(stage, place, r["row"], level) for r in part])
         stored, _ = api.judge(problem, read, index)
         for at, record in enumerate(part):
             who = f"{name}: record {record['row']} ({record['key']})"
@@ -99,8 +100,8 @@ def _judge_again(audit: Audit, unit: Unit, stage: Stage, place: Path, name: str)
                 yield f"{who}: the file in {place.name}/files was judged otherwise"
 
 
-def _file(stage: Stage, place: Path, row: int) -> Any:
-    found = list((place / "files").glob(f"{row:04d}.*"))
+def _file(stage: Stage, place: Path, row: int, level: int | None) -> Any:
+    found = [file for name in (f"{row:04d}-{level}", f"{row:04d}") for file in (place / "files").glob(f"{name}.*")]
     if not found:
         raise RunError(f"record {row}: its file is missing", where=str(place))
     return stage.kind.read(found[0])

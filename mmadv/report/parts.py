@@ -193,7 +193,8 @@ def _example(audit: Audit, stage: Stage, unit: Unit, record: Record, campaign: d
     x = rows.take(stage.examples(unit.shard).x, slice(row, row + 1))
     if stage.digests(x) != [record["x_sha256"]]:
         raise RunError("the clean input is not the one attacked", where=record["key"])
-    adv = stage.kind.unpack([audit.adversarials(audit.place(unit))[row]])
+    level = None if record["eps"] is None else stage.levels.index(record["eps"])
+    adv = stage.kind.unpack([audit.adversarials(audit.place(unit), level)[row]])
     names = answer(stage, record, 0), answer(stage, record, 2)
     scale = dict(zip(campaign["threat"]["eps"], campaign["scale"], strict=True)).get(record["eps"])
     where = "nearest found" if record["eps"] is None else f"ε = {amount(record['eps'])}{f' ({scale})' if scale else ''}"

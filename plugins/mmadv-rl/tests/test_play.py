@@ -394,6 +394,52 @@ def test_an_audit_of_episodes_is_verified_from_disk(tmp_path):
     assert list(verify(Audit.of_folder(tmp_path / "run", default_host()))) == []
 
 
+@pytest.mark.parametrize("cascade", [False, True])
+def test_an_episode_that_is_lost_is_played_again_at_larger_radii_and_the_worse_one_is_kept(tmp_path, cascade):
+    import shutil
+
+    from mmadv import spec
+    from mmadv.audit import Audit
+    from mmadv.host import default_host
+    from mmadv.report import tables
+    from mmadv.runs import RunInfo
+    from mmadv.verify import verify
+    from mmadv_rl.section import returns
+    from mmadv_rl.tabular import hill, uphill
+
+    text = f"""
+    title: degrees
+    campaigns:
+      - name: hill
+        modality: rl
+        cascade: {str(cascade).lower()}
+        target: {{factory: "mmadv_rl.tabular:uphill"}}
+        data: {{factory: "mmadv_rl.tabular:hill", args: {{below: 8, horizon: 12}}, limit: 3}}
+        threat: {{norm: linf, eps: [0.6, 2.4, 4.8]}}
+        attacks: [rl.random, {{name: rl.pgd, steps: 3}}]
+    """
+    audit = Audit(spec.parse(text), tmp_path / "run", default_host())
+    summary = audit.run()
+    run = RunInfo(tmp_path / "run", "", 1)
+    (campaign,) = tables.campaigns(run, "rl")
+    records = tables.records(run, campaign, campaign["attacks"][1])
+    examples = hill(8.0, 12).take(0, 3)
+    x, y, ids = mmadv.rows.take((examples.x, examples.y, examples.ids), slice(1, 3))  # the first one is lost untouched
+    least = torch.full((2,), float("inf"), dtype=torch.float64)
+    for eps in (0.6, 2.4, 4.8):
+        alone = mmadv.attack(uphill(), x, y, "rl.pgd", ids=ids, eps=eps, steps=3)
+        assert int(alone.queries.sum()) > 0
+        least = torch.minimum(least, 8.0 - alone.score)
+        assert list(returns(records, eps).values())[1:] == least.tolist()
+    # What was found at a smaller radius stands beside what did better, and both can be judged again.
+    own = [one["row"] for one in records if one["success"] and one["origin_eps"] == one["eps"]]
+    assert own == [1, 1, 2]
+    assert all(one["queries"] > 0 for one in records if one["row"] == 1)  # it was asked for at each radius
+    assert list(verify(Audit.of_folder(tmp_path / "run", default_host()))) == []
+    shutil.rmtree(tmp_path / "run" / "shards" / "hill" / "rl.pgd")
+    assert audit.run()["digest"] == summary["digest"]
+
+
 @pytest.mark.parametrize("means", ["eps", "most"])
 def test_reported_returns_fall_with_every_means_and_stay_above_the_worst_case(tmp_path, means):
     from mmadv import spec

@@ -24,6 +24,7 @@ class Falls:
 
     name: ClassVar[str] = "return below"
     needs_target: ClassVar[bool] = False
+    graded: ClassVar[bool] = True  # a lost episode can be lost by more
 
     def __call__(self, output: Tensor, y: Tensor, towards: Any = None) -> Verdict:
         score = returns(y) - returns(output)

@@ -48,7 +48,7 @@ def section(run: RunInfo) -> str:
             axis="ε",
         )
         found += drawn + tables.table(
-            f"{campaign['name']}: mean return [95 % bootstrap interval], worst episode. What was found at a smaller radius counts at larger ones. An episode that is lost is not played again at larger radii, and keeps the return that it was lost with. ε in units of: {unit}.",
+            f"{campaign['name']}: mean return [95 % bootstrap interval], worst episode. What was found at a smaller radius counts at larger ones. ε in units of: {unit}.",
             ["clean", *(amount(eps) for eps in levels)],
             [(label, campaign["name"], [interval(list(one.values())) for one in at]) for label, at in told.items()],
         )

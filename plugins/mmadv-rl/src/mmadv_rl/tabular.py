@@ -120,11 +120,16 @@ class _Walk(gym.Env):
         return np.array([self.state], np.float32), reward, False, False, {}
 
 
-def hill(below: float = 32.0) -> EpisodeSource:
-    """An episode from each of nine states on a line that is worth more further up, lost below a return of 32."""
+def hill(below: float = 32.0, horizon: int = 40) -> EpisodeSource:
+    """An episode from each of nine states on a line that is worth more further up.
+
+    Args:
+        below: the return under which an episode is lost.
+        horizon: steps of an episode.
+    """
     states = np.arange(9)
     walk = np.stack([np.maximum(states - 1, 0), states, np.minimum(states + 1, 8)], 1)
-    return EpisodeSource(enter(Tabular(walk, (states / 8)[walk], 40).game(below)), 9)
+    return EpisodeSource(enter(Tabular(walk, (states / 8)[walk], horizon).game(below)), 9)
 
 
 def uphill() -> PolicyTarget:
