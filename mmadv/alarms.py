@@ -181,7 +181,8 @@ def of_counts(counts: Counts, *, eot: int) -> tuple[Alarm, ...]:
             alarms.append(Alarm("misleading_gradients", Trust.INVALID if share > MISLED else Trust.SUSPECT, message))
     if counts.random and eot == 1:
         message = (
-            "the victim answers the same input differently each time, and was judged on one draw; use eot=20 or more"
+            "the victim answers the same input differently each time, and was judged on one draw; use eot=20 or more, or, where "
+            "eot can't be given, make it deterministic"
         )
         alarms.append(Alarm("randomised", Trust.SUSPECT, message))
     return tuple(alarms)

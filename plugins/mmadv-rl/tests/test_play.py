@@ -15,6 +15,7 @@ from mmadv.goals import Steered
 from mmadv.testing.victims import Counting
 from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.attacks.fgsm import FGSM
+from mmadv_rl.attacks.mad import MAD
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.suite import Suite
 from mmadv_rl.attacks.timed import Timed
@@ -123,7 +124,7 @@ def test_the_suite_is_never_weaker_than_any_of_its_members():
     suite = mmadv.attack(policy, x, y, "rl.suite", training=2048, **words)
     alone = {
         type(member).__name__: mmadv.attack(policy, x, y, member, modality="rl", **words)
-        for member in Suite(training=2048).members(policy, game)
+        for member in Suite(training=2048).members(policy, game, ThreatModel(ObsSpace("linf", 1.0)))
     }
     assert {"Random", "FGSM", "PGD", "MAD", "Waves", "Critic", "RobustSarsa", "Director", "Learned"} <= set(alone)
     found = torch.stack([one.score for one in alone.values()])
@@ -133,7 +134,8 @@ def test_the_suite_is_never_weaker_than_any_of_its_members():
 
 
 def test_the_suite_leaves_out_what_is_not_wanted_and_refuses_what_means_nothing(game):
-    names = {type(one).__name__ for one in Suite(training=0).members(PolicyTarget(balancing()), game)}
+    threat = ThreatModel(ObsSpace("linf", 0.1))
+    names = {type(one).__name__ for one in Suite(training=0).members(PolicyTarget(balancing()), game, threat)}
     assert names == {"Random", "FGSM", "PGD", "MAD", "Waves", "RobustSarsa", "Director"}
     x, y = game.episodes(1)
     for attack, words in (
@@ -266,14 +268,37 @@ def test_pgd_is_never_weaker_than_one_step_on_any_observation(values):
     assert float(found[PGD].mean()) > float(found[FGSM].mean())
 
 
-def test_the_gradient_of_mad_is_zero_at_the_clean_observation_and_not_where_it_starts():
-    from mmadv_rl.attacks.base import divergence
+class Watched(MAD):
+    """MAD, whose first gradients are kept."""
 
-    policy, x = balancing(), torch.tensor([[0.01, 0.02, -0.01, 0.03]], dtype=torch.float64)
-    for at, zero in ((x, True), (x + 0.05, False)):
-        seen = at.clone().requires_grad_()
-        grad = torch.autograd.grad(divergence(policy(seen), policy(x).detach(), True).sum(), seen)[0]
-        assert bool((grad.abs() < 1e-12).all()) == zero
+    def climb(self, adv, facts, oracle):
+        grad = super().climb(adv, facts, oracle)
+        self.__dict__.setdefault("first", grad)
+        return grad
+
+
+class Still(Watched):
+    """From the clean observation."""
+
+    def init(self, oracle):
+        state = super().init(oracle)
+        return dataclasses.replace(state, adv=oracle.region.clean(state.adv).expand_as(state.adv))
+
+
+@pytest.mark.parametrize("values", [False, True])
+def test_mad_has_a_gradient_where_it_starts_and_would_have_none_at_the_clean_observation(values):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        policy = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 4)).double().eval()
+    target = PolicyTarget(policy, output="values" if values else "logits")
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
+    clean, slopes = policy(x.double()).detach(), {}
+    for attack in (Watched(), Still()):
+        threat = ThreatModel(ObsSpace("linf", 0.3), goal=Steered(attack.objective(values)), budget=Budget(steps=2))
+        solve(Problem(target, threat, x, clean.argmax(1), torch.arange(20), towards=clean), attack)
+        slopes[type(attack)] = attack.first.abs().flatten(1).amax(1)
+    assert float(slopes[Still].max()) < 1e-7  # what is left is rounding
+    assert float(slopes[Watched].min()) > 1e-5
 
 
 class Frail(gym.Wrapper):

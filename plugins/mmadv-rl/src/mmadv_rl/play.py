@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmadv import Attack, Problem, ThreatModel, solve
-from mmadv.alarms import Counts
+from mmadv.alarms import Counts, randomised
 from mmadv.errors import InputError, ParameterError
 from mmadv.goals import Steered
 from mmadv.ledger import Ledger, Signals
@@ -24,6 +24,7 @@ from mmadv.target import rng_preserved
 from mmadv_rl.attacks.base import Lessons
 from mmadv_rl.constraints import preference
 from mmadv_rl.episodes import Episodes, return_of
+from mmadv_rl.facts import known
 from mmadv_rl.space import ObsSpace
 from mmadv_rl.target import Player, PolicyTarget, shaped
 
@@ -224,7 +225,10 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
             towards = leads(step, at)
         elif facts_of is not None:
             towards = facts_of(given, own, game.actions is None)
-        one = Problem(policy, threat, given, y, problem.ids[at], towards=towards, seed=seed_of(problem.seed, step))
+        one = Problem(
+            policy, threat, given, y, problem.ids[at], towards=towards, seed=seed_of(problem.seed, step),
+            deterministic=problem.deterministic,
+        )  # fmt: skip
         ledger = solve(one, attack, **options)
         spent[at] += 1
         queries[at] += ledger.queries
@@ -275,15 +279,20 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
             calm.total.clone(), calm.broken.clone(), calm.queries, calm.gradients, Counts(), dict(calm.reasons),
         )  # fmt: skip
         rows_ = (~wrong & ~calm.broken).nonzero()[:, 0]
-        counts = Counts(examples=len(x), errors=int(calm.broken.sum()))
+        problem.deterministic = not _randomised(player.policy, calm.episodes)
+        counts = Counts(examples=len(x), random=int(not problem.deterministic))
         members = getattr(attack, "members", None)
+        notes: dict[str, Tensor] = {}
         again_queries, again_gradients = 0, 0  # that were charged to more than one episode
-        for member in (attack,) if members is None else members(player.policy, x.game):
+        for member in (attack,) if members is None else members(player.policy, x.game, problem.threat):
             prepare = getattr(member, "prepared", None)
             ready = member if prepare is None else prepare(player.policy, x.game, problem.threat.space, problem.seed)
             if len(rows_):
                 part = _taken(x, rows_)
-                found = attacked(player.policy, part, _narrowed(problem, rows_), ready, **options)
+                alone = _narrowed(problem, rows_)
+                if members is not None and (ready.single_step or ready.iterations(2) == 1):  # no steps to be given
+                    alone.threat = replace(alone.threat, budget=replace(alone.threat.budget, steps=None))
+                found = attacked(player.policy, part, alone, ready, **options)
                 # Who wants to lose one episode has to learn for it, so each is charged the whole of it (law 4).
                 learnt: Lessons = getattr(ready, "lessons", None) or Lessons()
                 found.queries += learnt.queries
@@ -292,11 +301,17 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
                 again_queries += learnt.queries * (len(rows_) - 1)
                 again_gradients += learnt.gradients * (len(rows_) - 1)
                 counts += found.counts
-                counts += Counts(errors=int((found.broken & ~best.broken[rows_]).sum()))
-                best = _worse(best, found, rows_, first=member is attack)
+                if members is not None:
+                    told = torch.full_like(lost, float("nan"))
+                    told[rows_] = torch.where(found.broken, float("nan"), found.total)
+                    notes[f"return under {type(member).__name__}"] = told
+                best = _worse(best, found, rows_, lost, first=member is attack)
+        counts += Counts(errors=int(best.broken.sum()))
     region = problem.threat.space.around(problem.x)
     feasible = region.feasible(best.episodes)
     score = lost - best.total
+    figures = problem.threat.space.measures(problem.x, best.episodes) | known(player.policy, problem, calm.episodes)
+    notes |= {name: torch.where(wrong | best.broken, float("nan"), values.double()) for name, values in figures.items()}
     ledger = Ledger(
         adv=best.episodes, score=score, clean_score=lost - calm.total,
         distance=torch.where(wrong, 0.0, region.distance(best.episodes).double()),
@@ -304,14 +319,27 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         strayed=~wrong & ~feasible, done=torch.ones_like(wrong), queries=best.queries, gradients=best.gradients,
         recalled=torch.zeros_like(best.queries), forwards=int(best.queries.sum()) - again_queries,
         backwards=int(best.gradients.sum()) - again_gradients,
-        signals=Signals.none(torch.device("cpu")),
+        signals=Signals.none(torch.device("cpu")), notes=notes,
     )  # fmt: skip
     return ledger, counts
 
 
-def _worse(best: Played, found: Played, index: Tensor, *, first: bool) -> Played:
-    """The episode with the lower return for each row; what one member spent adds to what others did."""
-    keep = found.broken | (found.total < best.total[index]) | torch.tensor(first)
+def _randomised(policy: PolicyTarget, calm: Episodes) -> bool:
+    """Whether the policy answers first observations differently from call to call (law 9)."""
+    first = calm.true[:, 0] if calm.true.shape[1] else calm.true.flatten(1)[:0]
+    first = torch.cat([first, first.new_zeros(len(first), policy.memory)], 1)
+    return randomised(policy, shaped(first, calm.game, policy))
+
+
+def _worse(best: Played, found: Played, index: Tensor, lost: Tensor, *, first: bool) -> Played:
+    """The worse episode for each row, in whatever order members come; what one member spent adds to what others did.
+
+    A return below the one asked for counts before an episode that broke, and that before one which held.
+    """
+    was_broken, before = best.broken[index], best.total[index]
+    fell, had_fallen = ~found.broken & (found.total < lost[index]), ~was_broken & (before < lost[index])
+    worse = torch.where(was_broken, fell, found.total < before)
+    keep = torch.where(found.broken, ~had_fallen, worse) | torch.tensor(first)
     parts = [_taken(best.episodes, slice(row, row + 1)) for row in range(len(best.total))]
     total, broken = best.total.clone(), best.broken.clone()
     queries, gradients = best.queries.clone(), best.gradients.clone()
@@ -333,7 +361,10 @@ def _taken(x: Episodes, index: Any) -> Episodes:
 
 def _narrowed(problem: Problem, index: Tensor) -> Problem:
     """The problem of some rows; only its threat model, ids and seed are asked for while playing."""
-    return Problem(problem.target, problem.threat, problem.x, problem.y[index], problem.ids[index], seed=problem.seed)
+    return Problem(
+        problem.target, problem.threat, problem.x, problem.y[index], problem.ids[index], seed=problem.seed,
+        deterministic=problem.deterministic,
+    )  # fmt: skip
 
 
 def flat(observation: Any) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmadv_rl.episodes import Game, enter
 from mmadv_rl.source import EpisodeSource
+from mmadv_rl.space import ObsSpace
 from mmadv_rl.target import PolicyTarget
 
 
@@ -118,6 +119,13 @@ class _Walk(gym.Env):
         reward = float(self.table.reward[self.state, action])
         self.state = int(self.table.following[self.state, action])
         return np.array([self.state], np.float32), reward, False, False, {}
+
+    def least_return(self, policy: nn.Module, space: ObsSpace, seed: Tensor) -> Tensor | None:
+        """(A,) the exact worst case of episodes of these seeds; None where it can't be solved."""
+        turns = space.turns
+        if not isinstance(policy, Line) or turns.share is not None or turns.gap is not None:
+            return None
+        return self.table.worst(policy, space.eps * float(space.unit[0]), turns.most)[seed % self.states]
 
 
 def hill(below: float = 32.0, horizon: int = 40) -> EpisodeSource:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -86,6 +87,22 @@ def divergence(output: Tensor, clean: Tensor, discrete: bool) -> Tensor:
     chance, own = clean.softmax(-1), clean.argmax(-1)
     relative = (chance * (clean.log_softmax(-1) - output.log_softmax(-1))).sum(-1)
     return torch.where(chance.amax(-1) > 0.999, losses.log_odds(output, own), relative)
+
+
+def refuse_unused(attack: Any, names: Sequence[str], reason: str) -> None:
+    """Refuse by name what was given and plays no part here (law 12).
+
+    Args:
+        attack: a dataclass.
+        names: of its parameters.
+        reason: why they play none.
+
+    Raises:
+        ParameterError: one of them has another value than if it were not given.
+    """
+    for one in fields(attack):
+        if one.name in names and getattr(attack, one.name) != one.default:
+            raise ParameterError(f"{one.name} is given, and {reason}", where=one.name, fix="leave it out")
 
 
 def continuous(oracle: Oracle) -> bool:

@@ -24,8 +24,8 @@ from mmadv.errors import ParameterError
 from mmadv.ledger import Ledger
 from mmadv.search.pgd import PGD as Search
 from mmadv.search.pgd import State, default_lr
-from mmadv_rl.attacks.base import Lessons
-from mmadv_rl.attacks.robust_sarsa import TRAIN_SEED, RobustSarsa, lessons, transitions
+from mmadv_rl.attacks.base import Lessons, refuse_unused
+from mmadv_rl.attacks.robust_sarsa import DISCRETE, TRAIN_SEED, RobustSarsa, lessons, transitions
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Director(RobustSarsa):
                 where="director",
                 fix="use rl.robust_sarsa, or rl.mad",
             )
+        refuse_unused(self, ("reg", "action_eps"), DISCRETE)
         key = ("director", policy.fingerprint(), space, self.gamma, self.episodes, self.rounds, self.fits, seed)
         if key not in game.known:
             game.known[key] = self._fitted(policy, game, space, seed)

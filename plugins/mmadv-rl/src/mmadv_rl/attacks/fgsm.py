@@ -13,8 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from mmadv import Attack, Loss, Oracle
-from mmadv_rl.attacks.base import continuous
-from mmadv_rl.attacks.pgd import apart, check_action, leap, led
+from mmadv_rl.attacks.base import continuous, refuse_unused
+from mmadv_rl.attacks.pgd import APART, apart, check_action, leap, led
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,8 @@ class FGSM(Attack):
 
     def check(self, oracle: Oracle) -> None:
         check_action(self.loss, self.action, oracle)
+        if continuous(oracle):
+            refuse_unused(self, ("loss",), APART)
 
     def objective(self, values: bool) -> Loss:
         return apart if values else led(self.action)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from mmadv import Access, Attack, Oracle
 from mmadv.errors import ParameterError
 from mmadv.rows import like
-from mmadv_rl.attacks.base import Lessons
+from mmadv_rl.attacks.base import Lessons, refuse_unused
 from mmadv_rl.episodes import Game
 
 
@@ -79,6 +79,14 @@ class Learned(Attack):
 
     def check(self, oracle: Oracle) -> None:
         self._check()
+        if self.adversary is None:
+            refuse_unused(self, ("training", "gamma", "lr"), "single observations train no adversary")
+        elif oracle.problem.threat.budget.steps is not None:
+            raise ParameterError(
+                "steps is given, and an adversary shows each observation once",
+                where=type(self).__name__,
+                fix="leave steps out; training= says how long it learns",
+            )
 
     def _check(self) -> None:
         for name, value, good in (
@@ -97,6 +105,7 @@ class Learned(Attack):
             ParameterError: a number that means nothing, or Stable-Baselines3, which trains it, is not installed.
         """
         self._check()
+        refuse_unused(self, ("candidates", "sigma"), "episodes are played by a trained adversary")
         if self.adversary is not None:
             return self
         if not trainable():

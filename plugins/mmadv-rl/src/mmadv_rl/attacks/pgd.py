@@ -18,7 +18,9 @@ from torch import Tensor
 from mmadv import Loss, Oracle, losses
 from mmadv.errors import ParameterError
 from mmadv.search.pgd import Ascent, State
-from mmadv_rl.attacks.base import Climb, continuous, divergence
+from mmadv_rl.attacks.base import Climb, continuous, divergence, refuse_unused
+
+APART = "of continuous actions the distance is climbed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class PGD(Climb):
     def check(self, oracle: Oracle) -> None:
         Ascent.check(self, oracle)
         check_action(self.loss, self.action, oracle)
+        if continuous(oracle):
+            refuse_unused(self, ("loss",), APART)
         if continuous(oracle) and not self.random_start:
             raise ParameterError(
                 "the distance of actions has no gradient at the clean observation",

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from mmadv import Loss, Oracle
 from mmadv.errors import ParameterError
 from mmadv.target import rng_preserved
-from mmadv_rl.attacks.base import Climb, Lessons, continuous
+from mmadv_rl.attacks.base import Climb, Lessons, continuous, refuse_unused
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
     from mmadv_rl.play import Played
 
 TRAIN_SEED = 2**21
+DISCRETE = "there is nothing between discrete actions that Q could be even in"
 BATCH = 1024
 """Transitions that a round of a fit looks at."""
 
@@ -106,6 +107,8 @@ class RobustSarsa(Climb):
             raise ParameterError(
                 "q is missing, and single observations teach none", where="q", fix="give q=, or attack episodes"
             )
+        if not continuous(oracle):
+            refuse_unused(self, ("reg", "action_eps"), DISCRETE)
         if continuous(oracle) and not self.random_start:
             raise ParameterError("continuous actions need a random start", where="random_start", fix="leave it out")
 
@@ -141,6 +144,8 @@ class RobustSarsa(Climb):
         Raises:
             ParameterError: a policy that remembers, whose value is not one of observations alone.
         """
+        if game.actions is not None:
+            refuse_unused(self, ("reg", "action_eps"), DISCRETE)
         if self.q is not None:
             return self
         if policy.memory:

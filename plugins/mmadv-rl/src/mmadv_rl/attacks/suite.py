@@ -1,12 +1,13 @@
-"""All of them: each episode's return is the worst that any member brought about."""
+"""All of them: each episode's return is the worst that any member brought about, and notes say what each one did."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mmadv import Attack, Oracle
+from mmadv import Attack, Oracle, ThreatModel
 from mmadv.errors import ParameterError
+from mmadv_rl.attacks.base import refuse_unused
 from mmadv_rl.attacks.critic import Critic
 from mmadv_rl.attacks.director import Director
 from mmadv_rl.attacks.fgsm import FGSM
@@ -15,15 +16,19 @@ from mmadv_rl.attacks.mad import MAD
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.random import Random
 from mmadv_rl.attacks.robust_sarsa import RobustSarsa
+from mmadv_rl.attacks.timed import Timed
 from mmadv_rl.attacks.waves import Waves
+from mmadv_rl.constraints import Turns
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite(Attack):
-    """Noise, FGSM, PGD, MAD, waves, the critic, Robust Sarsa, the director and the learned adversary, as far as they can be had.
+    """Noise, FGSM, PGD, MAD, waves, the critic, Robust Sarsa, the director, the learned adversary and, where an episode may be
+    touched a few times, the timed attack: as far as they can be had, and the threat model's access allows.
 
-    The critic and the values need a policy that has them or does not remember, the learned adversary Stable-Baselines3. Single
-    observations are attacked by PGD alone: which action is worst shows only in an episode.
+    The critic and the values need a policy that has them or does not remember, the learned adversary Stable-Baselines3. Steps, if
+    given, are those of each member that makes more than one. Single observations are attacked by PGD alone: which action is worst
+    shows only in an episode.
 
     Args:
         training: steps that the learned adversary is trained for; 0 leaves it out.
@@ -39,13 +44,14 @@ class Suite(Attack):
 
     def check(self, oracle: Oracle) -> None:
         self._check()
+        refuse_unused(self, ("training",), "single observations train no adversary")
 
     def _check(self) -> None:
         if isinstance(self.training, bool) or not isinstance(self.training, int) or self.training < 0:
             raise ParameterError(f"training is {self.training!r}", where="training", fix="give a number of steps, or 0")
 
-    def members(self, policy: Any, game: Any) -> list[Attack]:
-        """What it is made of for a policy in a game.
+    def members(self, policy: Any, game: Any, threat: ThreatModel) -> list[Attack]:
+        """What it is made of for a policy in a game under a threat model.
 
         Raises:
             ParameterError: a number that means nothing.
@@ -60,7 +66,10 @@ class Suite(Attack):
                 found.append(Director())
         if self.training and trainable():
             found.append(Learned(training=self.training))
-        return found
+        turns: Turns = threat.space.turns  # type: ignore[attr-defined]
+        if game.actions is not None and (turns.most is not None or turns.share is not None):
+            found.append(Timed())  # with a turn at every step it would be PGD once more
+        return [member for member in found if member.access <= threat.access]
 
     def init(self, oracle: Oracle) -> Any:
         return self._alone(oracle).init(oracle)

@@ -23,7 +23,7 @@ from torch import Tensor
 from mmadv import Budget, Loss, Oracle, Problem, ThreatModel
 from mmadv.errors import ParameterError
 from mmadv.search.pgd import Ascent, State
-from mmadv_rl.attacks.base import Lessons, continuous
+from mmadv_rl.attacks.base import Lessons, continuous, refuse_unused
 from mmadv_rl.attacks.director import towards_action
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.robust_sarsa import TRAIN_SEED, lessons
@@ -87,6 +87,7 @@ class Waves(PGD):
 
     def check(self, oracle: Oracle) -> None:
         self._check()
+        refuse_unused(self, ("episodes", "waves"), "single observations need no rehearsal")
         super().check(oracle)
 
     def _check(self) -> None:
@@ -100,6 +101,7 @@ class Waves(PGD):
     def prepared(self, policy: PolicyTarget, game: Game, space: ObsSpace, seed: int) -> Led:
         """The attack that leads by the wave which does a policy most harm in its game inside a radius; sought once for them."""
         self._check()
+        refuse_unused(self, ("loss",), "in episodes it is the actions that are led to which decide what is climbed")
         key = ("wave", policy.fingerprint(), space, self.episodes, self.waves, seed)
         if key not in game.known:
             game.known[key] = self._sought(policy, game, space, seed)
