@@ -481,7 +481,7 @@ def test_reported_returns_fall_with_every_means_and_stay_above_the_worst_case(tm
       - name: {name}
         modality: rl
         target: {{factory: "mmadv_rl.tabular:uphill"}}
-        data: {{factory: "mmadv_rl.tabular:hill", args: {{below: 0}}}}
+        data: {{factory: "mmadv_rl.tabular:hill", args: {{below: 0, horizon: 20}}}}
         threat: {{norm: linf, eps: {eps}{most}}}
         attacks: [rl.random, {{name: rl.pgd, steps: 3}}]"""
     if means == "eps":
@@ -491,7 +491,7 @@ def test_reported_returns_fall_with_every_means_and_stay_above_the_worst_case(tm
     Audit(spec.parse(f"title: returns\ncampaigns:{campaigns}"), tmp_path / "run", default_host()).run()
     run = RunInfo(tmp_path / "run", "returns", 1)
     found = tables.campaigns(run, "rl")
-    policy, process = uphill().module, hill().game.instances
+    policy, process = uphill().module, hill(horizon=20).game.instances
     with process(1) as (env,):
         table = env.table
     rises = 0
@@ -514,6 +514,13 @@ def test_reported_returns_fall_with_every_means_and_stay_above_the_worst_case(tm
         assert told[-1] != told[0]
     html = fragment(section(run))
     assert ("against N" in html) == (means == "most")
+    # The gap to the exact worst case, in figures, and ε in units of the untouched episode.
+    bound = float(torch.stack([exact[-1][row] for row in range(9)]).mean())
+    assert f">{bound:.4g}<" in html
+    own = carried(raw if means == "eps" else [raw[0], raw[-1]])[-1]
+    left = float(np.mean(list(own.values())))
+    assert f">{left:.4g}, {(left - bound) / bound:.1%} above<" in html
+    assert "normalised" in html
     # A chart for each campaign, and one more against N: two attacks, and the worst of them.
     assert html.count("<polyline") == 3 * (1 if means == "eps" else len(levels) + 1)
     assert rises  # as they were found they would not have fallen
