@@ -238,8 +238,8 @@ class Audit:
                 write_json(self.folder.path / "summary.json", summary)
             except BaseException as error:
                 self.host.observe("run_failed", run=info, error=error)
-                if isinstance(error, MmadvError) and not any(self.place(unit).exists() for unit in units):
-                    self.folder.abandon()  # a run that was refused before its first shard claims no folder
+                if isinstance(error, Exception) and not any(self.place(unit).exists() for unit in units):
+                    self.folder.abandon()  # a run that failed before its first shard claims no folder
                 raise
             self.host.observe("run_finished", run=info)
         return summary

@@ -345,7 +345,7 @@ def attack(
 
     modality = Catalog(host_of(ctx)).attack(name, where="NAME").modality
     # What an option of its own says is not said by a word too: one of them would be ignored.
-    own = {"name": name, "steps": steps}
+    own: dict[str, Any] = {"name": name, "steps": steps}
     entry = _given(own) | _words(parameter, "--parameter", {**own, "queries": queries})
     own = {"eps": eps, "access": access, "queries": queries}
     limits = {"eps": [], **_given(own)} | _words(threat, "--threat", own)

@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 from mmadv.errors import RunError
 from mmadv.spec import Spec
 
-OURS = ("manifest.json", "spec.yaml")
+BEGUN = ("manifest.json", "spec.yaml")
 """What a run begins with."""
 
 
@@ -114,8 +114,7 @@ class Folder:
             ) from error
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
-            with lock:
-                yield
+            lock.acquire()
         except Timeout as error:
             raise RunError(
                 "another process works on this run", where=str(self.path), fix="wait for it, or give another folder"
@@ -126,6 +125,10 @@ class Folder:
                 where=str(self.path),
                 fix="free space or give a path that you may write to",
             ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def begin(self, spec: Spec, facts: Mapping[str, object]) -> None:
         """Start a run, or go on with one of the same spec, targets and data.
@@ -139,8 +142,9 @@ class Folder:
         """
         manifest: dict[str, Any] = {"spec": spec.digest, **facts}
         path = self.path / "manifest.json"
-        for left in (file for name in OURS for file in self.path.glob(f".{name}.*")):  # of a run that was killed
-            left.unlink()
+        for left in (file for name in BEGUN for file in self.path.glob(f".{name}.*")):  # of a run that was killed
+            with contextlib.suppress(OSError):
+                left.unlink()
         if path.exists():
             before = self.manifest()
             # A campaign whose assets were missing, then or now, is in one of the two alone.
@@ -176,7 +180,7 @@ class Folder:
 
     def abandon(self) -> None:
         """Take back what `begin` wrote, as long as no shard stands."""
-        for name in OURS:
+        for name in BEGUN:
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "shards", ignore_errors=True)
 

@@ -146,7 +146,7 @@ class Stage:
                     fix=nearest(word, ("factory", "args", "limit")),
                 )
             source: Source = (
-                self._played(resolve_name(entry.factory), entry.args)
+                self._made(resolve_name(entry.factory), entry.args)
                 if entry.factory
                 else api.source_of(self.kind, entry.words, target=victim, limit=entry.limit)
             )
@@ -154,7 +154,7 @@ class Stage:
                 raise ParameterError("the data are empty", where=source.name, fix="name data with at least one example")
         return source
 
-    def _played(self, factory: Callable[..., Source], args: dict[str, Any]) -> Source:
+    def _made(self, factory: Callable[..., Source], args: dict[str, Any]) -> Source:
         """What a trusted factory makes; one that has a parameter `audit_seed` attacks or draws by itself, and is told the spec's."""
         try:
             told = {"audit_seed": self.spec.seed} if "audit_seed" in inspect.signature(factory).parameters else {}

@@ -243,16 +243,16 @@ def test_curves_are_read_off_with_a_pointer_and_with_keys(opened, made):
     assert not tip.is_visible()
     chart.locator(".at rect").nth(2).hover()
     worst = made[1]["campaigns"][0]["worst"][1]
-    assert tip.inner_text().split("\n")[0] == "ε = 0.05"
+    assert tip.inner_text().split("\n")[0] == "ε = 0.05 (12.8 of 255 levels at most)"
     assert f"({worst['robust']['hits']} of {worst['robust']['total']})" in tip.inner_text()
     page.mouse.move(0, 0)
     assert not tip.is_visible()
     chart.focus()
     for key, told in (
         ("Home", "clean, ε = 0"),
-        ("ArrowRight", "ε = 0.01"),
+        ("ArrowRight", "ε = 0.01 (2.55 of 255 levels at most)"),
         ("ArrowLeft", "clean, ε = 0"),
-        ("End", "ε = 0.1"),
+        ("End", "ε = 0.1 (25.5 of 255 levels at most)"),
     ):
         page.keyboard.press(key)
         assert tip.inner_text().split("\n")[0] == told

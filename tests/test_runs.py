@@ -461,11 +461,17 @@ def test_a_word_beside_a_data_factory_is_refused(host, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_is_refused_before_its_first_shard_claims_no_folder(host, tmp_path):
+def test_a_run_that_fails_before_its_first_shard_claims_no_folder(host, tmp_path, monkeypatch):
     wrong = text().replace("image.fgsm", "image.ddn", 1)  # an L2 attack, in Linf
     with pytest.raises(MmadvError, match="L2"):
         Audit(parse(wrong), tmp_path / "run", host).run()
-    Audit(parse(text()), tmp_path / "run", host).run()
+    made = Audit(parse(text()), tmp_path / "run", host)
+    monkeypatch.setattr(made, "compute", lambda unit: 1 / 0)  # whatever a victim raises
+    with pytest.raises(ZeroDivisionError):
+        made.run()
+    assert [file.name for file in (tmp_path / "run").iterdir() if file.name != ".lock"] == []
+    with pytest.raises(FileNotFoundError), made.folder.locked():
+        raise FileNotFoundError("not the folder's fault")
 
 
 def test_an_optional_campaign_is_left_out_until_its_assets_are_there(host, tmp_path, monkeypatch):

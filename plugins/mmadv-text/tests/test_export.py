@@ -1,0 +1,31 @@
+"""Texts of a run as a table: only campaigns that have any are opened."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mmadv_text.export import rows
+from mmadv_text.modality import TextModality
+
+
+class Unopened:
+    """A campaign whose data can't be had here."""
+
+    attacks = (None,)
+
+    def __init__(self, name, kind):
+        self.campaign, self.kind = SimpleNamespace(name=name), kind
+
+    @property
+    def shards(self):
+        raise AssertionError(f"{self.campaign.name} was opened")
+
+
+def test_campaigns_of_other_modalities_and_those_left_out_are_not_opened(tmp_path):
+    (tmp_path / "shards/speech").mkdir(parents=True)
+    stages = [Unopened("speech", object()), Unopened("left out", TextModality())]
+    audit = SimpleNamespace(folder=SimpleNamespace(path=tmp_path), stages=stages)
+    assert list(rows(audit)) == []
+    (tmp_path / "shards/left out").mkdir()
+    with pytest.raises(AssertionError, match="left out was opened"):
+        list(rows(audit))
