@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ PHRASES = ("open the front door", "send all the money now", "call me back tomorr
 
 def audio(args: argparse.Namespace) -> None:
     """PGD, C&W and the imperceptible attack on Whisper; the masking threshold a second of audio."""
+    path = RESULTS / ("audio-partial.json" if args.quick else "audio.json")
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if args.draw:
+        path.with_suffix(".md").write_text(tables(found))
+        return
     from mmadv_audio import demo
 
     torch.set_num_threads(1)
@@ -43,14 +49,13 @@ def audio(args: argparse.Namespace) -> None:
     parts: dict[str, Callable[..., dict[str, Any]]] = {
         "threshold": threshold, "cost": cost, "curve": curve, "targeted": targeted, "masking": masked,
     }  # fmt: skip
-    path = RESULTS / ("audio-partial.json" if args.quick else "audio.json")
-    found = json.loads(path.read_text()) if path.exists() else {}
     for name in args.parts or parts:
         found[name] = parts[name](target, source, 4 if args.quick else 16)
         print(name, json.dumps(found[name], indent=1), flush=True)
         found["about"] = {"python": platform.python_version(), "torch": torch.__version__, "threads": 1}
         RESULTS.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
+        path.with_suffix(".md").write_text(tables(found))
 
 
 # --- bare loops: no engine, no counts, no checks ------------------------------------------------------
@@ -92,6 +97,33 @@ def bare_pgd(target: Any, x: Any, y: Tensor, ratio: float, steps: int, decode: b
             norm = delta.square().sum(1, keepdim=True).sqrt()
             adv = clean + delta * (radius.unsqueeze(1) / norm).clamp_max(1)
     return x.with_samples(best if decode else adv.detach())
+
+
+def bare_adam(target: Any, x: Any, wanted: Tensor, steps: int, lr: float, shrink: float = 0.8) -> Any:
+    """Adam down the loss of the wanted transcripts, in an L2 ball that shrinks at each success; the nearest success is kept."""
+    clean, valid = x.samples, x.valid
+    best, nearest = clean.clone(), torch.full((len(wanted),), float("inf"))
+    radius = nearest.clone()
+    delta, mean, square = torch.zeros_like(clean), torch.zeros_like(clean), torch.zeros(len(wanted), 1)
+    for step in range(1, steps + 2):
+        adv = (clean + delta).clamp(-1, 1).requires_grad_()
+        heard, losses = [], []
+        for start in range(0, len(wanted), target.batch_size):
+            rows = slice(start, start + target.batch_size)
+            labels, loss = target.likelihood(x[rows].with_samples(adv[rows]))
+            heard.append(labels)
+            losses.append(torch.autograd.grad(loss(wanted[rows]).sum(), adv)[0])
+        with torch.no_grad():
+            size = (adv - clean).square().sum(1).sqrt()
+            nearer = (torch.cat(heard) == wanted) & (size < nearest)
+            best[nearer], nearest[nearer] = adv.detach()[nearer], size[nearer]
+            radius = torch.where(nearer, shrink * size, radius)
+            grad = torch.stack(losses).sum(0) * valid
+            mean = 0.9 * mean + 0.1 * grad
+            square = 0.999 * square + 0.001 * (grad.square().sum(1) / x.length).unsqueeze(1)
+            delta = adv - clean - lr * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-12)
+            delta = delta * (radius / delta.square().sum(1).sqrt().clamp_min(1e-30)).clamp_max(1).unsqueeze(1)
+    return x.with_samples(best)
 
 
 # --- parts ------------------------------------------------------------------------------------------
@@ -177,37 +209,45 @@ def curve(target: Any, source: Any, count: int) -> dict[str, Any]:
     size = x.samples.square().sum(1).sqrt() / noise.square().sum(1).sqrt()
     for level in LEVELS:
         ratio = 10 ** (-level / 20)
-        ledger = solved(target, x, y, level, 10)
-        passes = int(ledger.forwards)
+        with counted(target) as passes:
+            ledger = solved(target, x, y, level, 10)
         found["levels"][level] = {
             "ours": errors(target, ledger.adv, y), "ours, from int16": errors(target, stored(ledger.adv), y),
             "bare": errors(target, bare_pgd(target, x, y, ratio, 10), y),
             "noise": errors(target, x.with_samples(x.samples + ratio * size.unsqueeze(1) * noise), y),
-            "passes": passes / count, "least SNR of ours": min(decibels(x, ledger.adv)),
+            "passes": passes[0] / count, "passes by the ledger": int(ledger.forwards) / count, "least SNR of ours": min(decibels(x, ledger.adv)),
         }  # fmt: skip
         print(level, found["levels"][level], flush=True)
     return found
 
 
 def targeted(target: Any, source: Any, count: int) -> dict[str, Any]:
-    """C&W towards phrases of three to five words, success judged from the file."""
+    """C&W towards phrases of three to five words beside a bare loop of as many steps, success judged from the file."""
     import mmadv
-    from mmadv_audio.transcripts import label_of
+    from mmadv_audio.transcripts import labels_of
 
     count = count // 2
     x, y = source.x[:count], source.y[:count]
     phrases = [PHRASES[row % len(PHRASES)] for row in range(count)]
-    began = time.perf_counter()
-    result = mmadv.attack(target, x, y, "audio.cw", norm="snr", targets=phrases, steps=150, lr=2e-3)
-    seconds = time.perf_counter() - began
-    heard = target.texts(stored(result.adv))
-    success = [label_of(text) == label_of(phrase) for text, phrase in zip(heard, phrases, strict=True)]
-    ratios = [ratio for ratio, hit in zip(decibels(x, result.adv), success, strict=True) if hit]
-    return {
-        "utterances": count, "steps": 150, "found": int(result.success.sum()), "from int16": sum(success),
-        "median SNR": statistics.median(ratios) if ratios else None, "least SNR": min(ratios, default=None),
-        "seconds": seconds,
-    }  # fmt: skip
+    wanted, steps, lr = labels_of(phrases), 150 if count > 2 else 10, 2e-3
+    words = {"norm": "snr", "targets": phrases, "steps": steps, "lr": lr}
+
+    def judged(attack: Callable[[], Any]) -> dict[str, Any]:
+        began = time.perf_counter()
+        with counted(target) as passes:
+            adv = attack()
+        seconds = time.perf_counter() - began
+        success = (labels_of(target.texts(stored(adv))) == wanted).tolist()
+        ratios = [ratio for ratio, hit in zip(decibels(x, adv), success, strict=True) if hit]
+        return {
+            "found": int((labels_of(target.texts(adv)) == wanted).sum()), "from int16": sum(success),
+            "median SNR": statistics.median(ratios) if ratios else None, "least SNR": min(ratios, default=None),
+            "passes": passes[0] / count, "seconds": seconds,
+        }  # fmt: skip
+
+    ours = judged(lambda: mmadv.attack(target, x, y, "audio.cw", early_stop=False, **words).adv)
+    bare = judged(lambda: bare_adam(target, x, wanted, steps, lr))
+    return {"utterances": count, "steps": steps, **ours, "bare": bare, "over bare": ours["seconds"] / bare["seconds"]}
 
 
 def masked(target: Any, source: Any, count: int) -> dict[str, Any]:
@@ -244,6 +284,88 @@ def masked(target: Any, source: Any, count: int) -> dict[str, Any]:
     return found
 
 
+# --- the table --------------------------------------------------------------------------------------
+
+
+def tables(found: dict[str, Any]) -> str:
+    """Markdown of all figures that were taken; "–" for those that are still to be."""
+    text = []
+    if one := found.get("threshold"):
+        times = ", ".join(
+            f"{one['loop, s'] / value:.1f} times as fast on {name.split()[2]} of its threads ({value:.3f} s)"
+            for name, value in one.items() if name.startswith("ours on")
+        )  # fmt: skip
+        art = f"; ART's, on the same recordings, takes {one['art, s']:.1f} s" if "art, s" in one else ""
+        text.append(
+            f"Masking threshold of {one['seconds of audio']:.0f} s of speech, beside a loop over frames in NumPy on one thread "
+            f"({one['loop, s']:.2f} s): {times}{art}."
+        )
+    if one := found.get("cost"):
+        blind = one["ours, s"] / one["bare without decoding, s"]
+        text.append(
+            f"PGD, 8 utterances, 5 steps: {one['ours, s']:.2f} s; {one['over bare']:.2f} times a bare loop that decodes each iterate, as "
+            f"it has to for knowing what it found, and {blind:.2f} times one that looks at the loss alone."
+        )
+    if one := found.get("curve"):
+        outside = all("passes by the ledger" in cell for cell in one["levels"].values())
+        source = (
+            "passes are those of a hook on the encoder"
+            if outside
+            else "passes are the ledger's, still to be counted outside"
+        )
+        head = ["SNR, dB", "noise", "bare loop", "PGD", "or quieter", "from int16", "passes", "least SNR of PGD"]
+        rows, worst = [], 0.0
+        for level, cell in one["levels"].items():
+            worst = max(worst, cell["ours"])  # what is found at a higher SNR is allowed at a lower one
+            errors_ = [cell["noise"], cell["bare"], cell["ours"], worst, cell["ours, from int16"]]
+            rows.append(
+                [level, *(f"{rate:.0%}" for rate in errors_), f"{cell['passes']:g}", f"{cell['least SNR of ours']:.1f}"]
+            )
+        text.append(
+            f"Mean word error rate of {one['utterances']} utterances ({one['clean']:.0%} untouched), {one['steps']} steps; {source}.\n\n"
+            + _markdown(head, rows)
+        )
+    if one := found.get("targeted"):
+        head = ["", "found", "from int16", "median SNR, dB", "least SNR, dB", "passes", "s"]
+        kinds = {"audio.cw": one, "bare Adam": one.get("bare", {})}
+        rows = [
+            [
+                name,
+                *(
+                    _figure(cell.get(key))
+                    for key in ("found", "from int16", "median SNR", "least SNR", "passes", "seconds")
+                ),
+            ]
+            for name, cell in kinds.items()
+        ]
+        text.append(
+            f"Phrases of three to five words in {one['utterances']} utterances, {one['steps']} steps.\n\n"
+            + _markdown(head, rows)
+        )
+    if one := found.get("masking"):
+        head = ["", "success", "masked frames, mean", "least", "dB over the threshold, median", "s"]
+        rows = [
+            [
+                name, f"{cell['success']} of {cell['of']}", f"{cell['masked frames, mean']:.1%}",
+                f"{cell['masked frames, least']:.1%}", f"{cell['dB over the threshold, median']:.1f}", _figure(cell["seconds"]),
+            ]
+            for name, cell in one.items() if "of" in cell
+        ]  # fmt: skip
+        text.append(
+            f"A word error rate of at least {LEAST_ERRORS:.0%}, and what can be heard.\n\n" + _markdown(head, rows)
+        )
+    return "\n\n".join(text) + "\n"
+
+
+def _markdown(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}" if isinstance(value, int) or value >= 100 else f"{value:.1f}"
+
+
 # --- outside measurements ---------------------------------------------------------------------------
 
 
@@ -253,6 +375,21 @@ def errors(target: Any, x: Any, y: Tensor) -> float:
 
     pairs = zip(y.tolist(), target.texts(x), strict=True)
     return statistics.fmean(word_error_rate(text_of(label), text) for label, text in pairs)
+
+
+@contextmanager
+def counted(target: Any) -> Iterator[list[int]]:
+    """How many rows pass through the encoder, by a hook of its own."""
+    passes = [0]
+
+    def seen(module: Any, given: Any, answer: Any) -> None:
+        passes[0] += len(answer.last_hidden_state)
+
+    hook = target.encoder.register_forward_hook(seen)
+    try:
+        yield passes
+    finally:
+        hook.remove()
 
 
 def decibels(x: Any, adv: Any) -> list[float]:
@@ -278,6 +415,7 @@ def add_to(commands: Any) -> None:
     sub = commands.add_parser("audio", help=audio.__doc__)
     sub.set_defaults(run=audio)
     sub.add_argument("--quick", action="store_true", help="few recordings: does everything still run?")
+    sub.add_argument("--draw", action="store_true", help="only the table, of the figures that there are")
     sub.add_argument("--parts", nargs="+", choices=["threshold", "cost", "curve", "targeted", "masking"])
 
 

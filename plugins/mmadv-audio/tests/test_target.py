@@ -14,6 +14,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification,
+    Wav2Vec2ForXVector,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -455,6 +456,17 @@ def test_speakers_are_accepted_at_the_threshold(x):
             SpeakerTarget(Pitch().eval(), **{"enrolled": enrolled, **wrong})
 
 
+def test_speakers_are_told_by_models_for_x_vectors(x):
+    model = wav2vec2(
+        "layer", Wav2Vec2ForXVector, tdnn_dim=(8, 8), tdnn_kernel=(3, 1), tdnn_dilation=(1, 1), xvector_output_dim=4
+    )
+    with torch.no_grad():
+        own = [model(wave.unsqueeze(0)).embeddings[0] for wave in Standardised()(x)]
+        answer = SpeakerTarget(model, enrolled=own[0], threshold=0.5, standardise=True)(x)
+    cosines = nn.functional.cosine_similarity(torch.stack(own), own[:1])
+    assert torch.allclose(answer[:, 1], 10 * (cosines - 0.5), atol=1e-4)
+
+
 class Loud(nn.Module):
     """The probability of sound in frames of 400 samples."""
 
@@ -566,6 +578,11 @@ def test_folders_that_hold_no_audio_model_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertForMaskedLM"]}))
     with pytest.raises(TargetError, match="BertForMaskedLM"):
         load_folder(tmp_path)
+    told = {"model_type": "audio-spectrogram-transformer", "architectures": ["ASTForAudioClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(TargetError, match="ASTForAudioClassification") as caught:
+        load_folder(tmp_path)
+    assert "on spectrograms as a torch.nn.Module" in caught.value.fix
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(TargetError, match="no audio model"):
         load_folder(tmp_path)

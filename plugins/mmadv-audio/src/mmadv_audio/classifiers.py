@@ -51,7 +51,8 @@ class SpeakerTarget(WavesTarget):
     Answers [−v, v] · scale with v = cosine − threshold.
 
     Args:
-        embed: from samples (B, T) to embeddings (B, D).
+        embed: from samples (B, T) to embeddings (B, D), or to an output that has `embeddings`, as those of `transformers`'
+            models for x-vectors, which take standardised waveforms (`standardise=True`).
         enrolled: the speaker's embedding (D,), or several (N, D), whose directions are averaged.
         threshold: a cosine.
         scale: of the logits.
@@ -114,6 +115,7 @@ class SpeakerTarget(WavesTarget):
         self.threshold, self.scale = threshold, scale
 
     def read(self, answer: Any) -> Tensor:
+        answer = getattr(answer, "embeddings", answer)
         if not isinstance(answer, Tensor) or answer.numel() != len(answer) * len(self.enrolled):
             raise TargetError(
                 f"the module does not answer embeddings of the enrolled one's {len(self.enrolled)} values",

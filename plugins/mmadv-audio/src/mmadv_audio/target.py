@@ -316,7 +316,7 @@ def load_folder(
     autocast: str | None = None,
     batch_size: int | str | None = None,
 ) -> WavesTarget:
-    """A `transformers` recogniser or audio classifier from a folder in the hub's format, or from the hub by name.
+    """A `transformers` recogniser or classifier of samples, as wav2vec2 is, from a folder in the hub's format or the hub by name.
 
     Weights are read from safetensors only; nothing is unpickled.
 
@@ -361,7 +361,7 @@ def load_folder(
                 where="target",
                 fix="leave it out",
             )
-        if not kind.endswith(("ForCTC", "ForSequenceClassification", "ForAudioClassification")):
+        if not kind.endswith(("ForCTC", "ForSequenceClassification")):
             raise ValueError(f"its architecture is {kind or 'not stated'}")
         extractor: Any = hub.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
         if kind.endswith("ForCTC"):
@@ -374,8 +374,8 @@ def load_folder(
         raise TargetError(
             f"no audio model could be loaded: {(str(error) or type(error).__name__).splitlines()[0]}",
             where=str(folder),
-            fix="give a folder written by save_pretrained of a Whisper, CTC or audio classification model, "
-            "with its tokenizer and preprocessor_config.json",
+            fix="give a folder written by save_pretrained of Whisper, or of a CTC model or classifier on samples, with its tokenizer "
+            "and preprocessor_config.json; a model on spectrograms as a torch.nn.Module that computes them",
         ) from error
 
 

@@ -4,9 +4,9 @@
         u_i normal, i = 1 … samples / 2;   u_{i + samples/2} = −u_i
         g   = mean over i of loss(adv + σ u_i) · u_i / σ
         m   = momentum · m + (1 − momentum) · g
-        adv = project(adv + lr · ε · ascend(m));  lr halves where the loss has not risen for `patience` steps
+        adv = project(adv + lr · ε · ascend(m));  lr halves where loss(adv) has not risen for `patience` steps
 
-Each step costs `samples` queries, of which the best is kept as any other. The paper's figures are 50 samples, σ = .001,
+Each step costs `samples` + 1 queries, the iterate's own among them; the best is kept as any other. The paper's figures are 50 samples, σ = .001,
 momentum .9; its ε of .002 is here the threat model's, and its rate of .001 the share lr = .5 of that.
 """
 
@@ -39,7 +39,7 @@ class NES(Attack):
     """Steepest ascent along a gradient that is estimated from antithetic samples.
 
     Args:
-        samples: queries of a step; even.
+        samples: queries of a step besides that about the iterate; even.
         sigma: standard deviation of the samples, in sample values.
         momentum: of the estimates.
         lr: length of the first steps as a share of ε.
@@ -81,8 +81,8 @@ class NES(Attack):
         # The axis of time first, so that draws don't depend on how far a batch is padded.
         drawn = oracle.noise.normal((adv.shape[1], self.samples // 2), adv.dtype).transpose(1, 2)
         drawn = torch.cat([drawn, -drawn], 1)
-        around = region.project(region.like(adv.unsqueeze(1) + self.sigma * drawn))
-        loss = oracle.evaluate(around, loss=losses.log_odds).loss
+        around = region.project(region.like(adv.unsqueeze(1) + self.sigma * torch.cat([0 * drawn[:, :1], drawn], 1)))
+        own, loss = oracle.evaluate(around, loss=losses.log_odds).loss.split([1, self.samples], 1)
         known = torch.isfinite(loss)
         mean = torch.where(known, loss, 0.0).sum(1) / known.sum(1).clamp_min(1)
         gain = torch.where(known, loss - mean.unsqueeze(1), 0.0).to(adv.dtype)
@@ -90,12 +90,13 @@ class NES(Attack):
         for one in range(self.samples):  # one after the other: a sum that knows nothing of other rows' lengths
             grad = torch.addcmul(grad, drawn[:, one], gain[:, one, None])
         momentum = self.momentum * state.momentum + (1 - self.momentum) * grad / (self.samples * self.sigma)
-        rose = mean > state.best
+        own = own.squeeze(1).to(state.best)
+        rose = own > state.best
         waited = torch.where(rose, 0, state.waited + 1)
         halved = waited >= self.patience
         lr = torch.where(halved, state.lr / 2, state.lr)
         moved = region.climb_(state.adv, momentum.clone(), lr)
-        return State(moved, momentum, lr, torch.maximum(mean, state.best), torch.where(halved, 0, waited))
+        return State(moved, momentum, lr, torch.where(rose, own, state.best), torch.where(halved, 0, waited))
 
     def pending(self, state: State) -> Waves:
         return state.adv

@@ -77,7 +77,16 @@ def fitted(
 
     Returns:
         (P,) the perturbation, and the ledger that says what fitting cost and how many recordings it fooled.
+
+    Raises:
+        ParameterError: no number of samples or steps, or no size.
     """
+    for name, count in (("samples", samples), ("steps", steps)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ParameterError(f"{name} is {count!r}", where=name, fix="give a whole number of at least 1")
+    for name, size in (("eps", eps), ("lr", lr)):
+        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < float("inf"):
+            raise ParameterError(f"{name} is {size!r}", where=name, fix="give a number above 0")
     fitting = _Fitting(samples, eps, repeat, lr)
     from dataclasses import replace as changed
 
