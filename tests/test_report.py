@@ -251,7 +251,8 @@ def test_all_of_the_summary_is_there_and_says_the_same(made, page):
             if campaign["threat"]["norm"] != "linf":
                 scale = f"<small>{255 * point['eps'] / 4:.3g} of 255 levels RMS</small>"
             assert f"ε&nbsp;=&nbsp;{words.amount(point['eps'])}{scale}</th>" in section
-            line = f'<td class="number">{words.amount(point["eps"])}{scale}</td>\n<td class="number main">{words.percent(point["robust"])}</td>'
+            named = scale.replace("<small>", '<small class="scale">')
+            line = f'<td class="number">{words.amount(point["eps"])}{named}</td>\n<td class="number main">{words.percent(point["robust"])}</td>'
             assert line in overview
             assert words.counted(point["robust"]) in overview
 
