@@ -103,6 +103,7 @@ class Counts:
 
     examples: int = 0
     errors: int = 0
+    lost: int = 0
     strayed: int = 0
     gradient_rows: int = 0
     zero_gradients: int = 0
@@ -146,6 +147,8 @@ _SIGNS = (
      "of the gradients hold NaN or inf, and were set to zero; make the forward pass finite (no sqrt, log or division at 0)"),
     ("non_finite_outputs", "errors", "examples", 0.0, 0.1,
      "of the examples got NaN or inf from the victim; they have status error and count neither way"),
+    ("lost_examples", "lost", "examples", 0.0, 0.1,
+     "of the examples were lost where they are played: their environment raised or gave what it can't give, as notes say; they have status error and count neither way"),
     ("infeasible_successes", "strayed", "examples", 0.0, 0.5,
      "of the examples were only fooled outside of the constraints: the attack does not keep to its threat model"),
     ("unfinished_search", "still_shrinking", "nearest_found", 0.1, 1.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,6 +52,20 @@ class Evaluation:
     grad: Any = None
 
 
+def check_granted(attack: Attack, access: Access, target: Target) -> None:
+    """See that an attack needs no more of a target than is granted.
+
+    Raises:
+        AccessError: it does.
+    """
+    if attack.access > access:
+        raise AccessError(
+            f"{type(attack).__name__} needs {attack.access.name.lower()} access and the threat model grants {access.name.lower()}",
+            where=target.name,
+            fix=f"grant access={attack.access.name.lower()!r}, or choose an attack that needs less",
+        )
+
+
 class Oracle:
     """A batch of examples under one threat model, as an attack sees it.
 
@@ -73,12 +88,7 @@ class Oracle:
                 where=target.name,
                 fix=f"use access={target.access.name.lower()!r}, or a target that gives more",
             )
-        if attack.access > threat.access:
-            raise AccessError(
-                f"{type(attack).__name__} needs {attack.access.name.lower()} access and the threat model grants {threat.access.name.lower()}",
-                where=target.name,
-                fix=f"grant access={attack.access.name.lower()!r}, or choose an attack that needs less",
-            )
+        check_granted(attack, threat.access, target)
         self._nearest = attack.keeps == "nearest"
         space = threat.space.relaxed() if self._nearest else threat.space
         x = rows.detached(problem.x, target.device)
@@ -128,6 +138,7 @@ class Oracle:
         probe: bool = False,
         novel: bool = False,
         merit: Tensor | None = None,
+        value: Callable[[Any], tuple[Any, Tensor]] | None = None,
     ) -> Evaluation:
         """Ask the victim about one or K candidates a row.
 
@@ -141,6 +152,8 @@ class Oracle:
             probe: only to learn from the answers: counted like any other, and never kept as an adversarial.
             novel: none of these comes up twice, so that their answers needn't be remembered.
             merit: (A,) or (A, K) how good the attack holds them to be, for a goal that leaves it to the attack.
+            value: asks the victim in place of a plain call, `inputs (B, …) -> (answer, (B,))`: beside the answer it gives what is
+                climbed in place of a loss, such as a critic's value, of the same pass; it is the merit too.
 
         Returns:
             An `Evaluation` shaped like the candidates.
@@ -150,25 +163,27 @@ class Oracle:
             Exhausted: no row can afford it; the engine handles this.
         """
         granted = self.problem.threat.access
-        if (grad and granted < Access.GRADIENT) or (loss is not None and granted < Access.SCORE):
+        scored = loss is not None or value is not None
+        if (grad and granted < Access.GRADIENT) or (scored and granted < Access.SCORE):
             raise AccessError(
                 f"the attack asked for {'gradients' if grad else 'a loss of scores'} and is granted {granted.name.lower()} access",
                 where=self.problem.target.name,
                 fix="grant more access, or choose an attack that needs less",
             )
-        if grad and loss is None:
+        if grad and not scored:
             raise AttackError("a gradient was asked for without a loss", where="Oracle.evaluate", fix="pass loss=")
         if adv is not self.region.x:
             self.open()
         leaf = next(rows.leaves(adv))
         candidates = leaf.shape[1] if leaf.dim() > self._axes else None
         sent: Tensor | None
-        if self._memo is not None and not grad and not novel:
+        if self._memo is not None and not grad and not novel and value is None:
             valid, sent, output = self._recall(self._memo, adv, valid, candidates)
             losses, gradient = self._loss(loss, output, towards, candidates), None
         else:
             valid = sent = self._affordable(valid, candidates, grad)
-            output, losses, gradient = self._ask(adv, valid, loss, towards, grad)
+            output, losses, gradient = self._ask(adv, valid, loss, towards, grad, value)
+        merit = losses if value is not None else merit
         return self._judge(adv, candidates, valid, sent, output, losses, gradient, probe, merit)
 
     def loss(self, name: str) -> Loss:
@@ -324,7 +339,7 @@ class Oracle:
         return values.reshape(output.shape[:-1])
 
     def _ask(
-        self, adv: Any, valid: Tensor | None, loss: Loss | None, towards: Tensor | None, grad: bool
+        self, adv: Any, valid: Tensor | None, loss: Loss | None, towards: Tensor | None, grad: bool, value: Any = None
     ) -> tuple[Tensor, Any, Any]:
         """Forward (and backward) passes over the rows that are sent, in the candidates' own shape."""
         leaf = next(rows.leaves(adv))
@@ -348,7 +363,7 @@ class Oracle:
                 x, given, ids = rows.take((adv, per_row, streams_of), part)
                 noise = Noise(~self.problem.seed, streams(ids, self.problem.eot), self._calls * CALL)
                 with drawing(self.problem.target, noise):
-                    parts.append(self._pass(x, given, loss, grad))
+                    parts.append(self._pass(x, given, loss, grad, value))
             except (RuntimeError, MemoryError) as error:
                 if part.stop - part.start == 1 or not out_of_memory(error):
                     raise
@@ -371,7 +386,7 @@ class Oracle:
         return shaped[0], shaped[1], shaped[2]
 
     def _pass(
-        self, x: Any, per_row: tuple[Tensor, Tensor | None, Tensor | None], loss: Loss | None, grad: bool
+        self, x: Any, per_row: tuple[Tensor, Tensor | None, Tensor | None], loss: Loss | None, grad: bool, value: Any
     ) -> tuple[Tensor, Any, Any]:
         x = rows.expanded(x)
         y, goal_towards, towards = per_row
@@ -380,13 +395,17 @@ class Oracle:
             leaf: Any = None
             back: Any = None
             likelihood: Any = None
-            if grad and hasattr(target, "traced"):
+            values: Any = None
+            if grad and value is None and hasattr(target, "traced"):
                 answer, leaf, back = target.traced(rows.repeated(x, eot))
             else:
                 if grad:
                     x, leaf = _with_leaf(x)
                 x = rows.repeated(x, eot)
-                if loss is not None and hasattr(target, "likelihood"):
+                if value is not None:
+                    answer, values = value(x)
+                    values = values.reshape(len(y), eot).mean(1)
+                elif loss is not None and hasattr(target, "likelihood"):
                     answer, likelihood = target.likelihood(x)
                     loss = _averaged(likelihood, eot)
                 else:
@@ -394,7 +413,6 @@ class Oracle:
             output = self._alike(answered(target, answer, len(y) * eot))
             if eot > 1:
                 output = expected(output, len(y), eot)
-            values: Any = None
             if loss is not None:
                 values = goal.loss(loss, output, y, goal_towards) if towards is None else loss(output, y, towards)
             if not grad:

@@ -68,8 +68,7 @@ class Ascent(Attack):
                 where=name,
                 fix="leave restarts out, or use random_start=True",
             )
-        if self.lr is not None and not self.lr > 0:
-            raise ParameterError(f"lr is {self.lr}", where=name, fix="give a positive share of eps, or leave it out")
+        check_lr(self.lr, name)
 
     def init(self, oracle: Oracle) -> State:
         region, facts = oracle.region, self.facts(oracle)
@@ -121,6 +120,16 @@ class PGD(Ascent):
 
     def climb(self, adv: Any, facts: Any, oracle: Oracle) -> Any:
         return oracle.evaluate(adv, loss=oracle.loss(self.loss), grad=True).grad
+
+
+def check_lr(lr: object, name: str) -> None:
+    """See that a length of steps means something.
+
+    Raises:
+        ParameterError: it doesn't.
+    """
+    if lr is not None and not (isinstance(lr, (int, float)) and lr > 0):
+        raise ParameterError(f"lr is {lr}", where=name, fix="give a positive share of eps, or leave it out")
 
 
 def default_lr(steps: int) -> float:
