@@ -15,12 +15,13 @@ import torch
 
 from mmadv import assets
 from mmadv.errors import AssetError, InputError, ParameterError
-from mmadv_text import language
+from mmadv_text import language, lexicon, polarity, usage
 from mmadv_text.candidates import Candidate, Source
 from mmadv_text.candidates.characters import HOMOGLYPHS, KEYS, Characters
 from mmadv_text.candidates.masked import MaskedLM
 from mmadv_text.candidates.neighbours import Neighbours
 from mmadv_text.candidates.wordnet import WordNet, _replacements
+from mmadv_text.senses import Encoder, chosen
 from mmadv_text.words import Words
 
 
@@ -66,7 +67,7 @@ def examples() -> list[Example]:
 EXAMPLES = examples()
 
 
-def sense_report(encoder: language.Encoder | None = None) -> dict[str, dict[str, float]]:
+def sense_report(encoder: Encoder | None = None) -> dict[str, dict[str, float]]:
     """How often each method picks a right sense, from the text alone (the tagger's mistakes count).
 
     Returns:
@@ -75,14 +76,14 @@ def sense_report(encoder: language.Encoder | None = None) -> dict[str, dict[str,
     tags = [language.content_tags(example.text)[example.place] for example in EXAMPLES]
     synsets = [language.synsets(example.word, tag) if tag else () for example, tag in zip(EXAMPLES, tags, strict=True)]
     questions = [(example.text.words, example.place, found) for example, found in zip(EXAMPLES, synsets, strict=True)]
-    chosen = {
+    made_by = {
         "most frequent": [found[0] if found else None for found in synsets],
-        "lesk": language.senses(questions),
+        "lesk": chosen(questions),
     }
     if encoder is not None:
-        chosen["lesk and encoder"] = language.senses(questions, encoder)
+        made_by["lesk and encoder"] = chosen(questions, encoder)
     report = {}
-    for method, found in chosen.items():
+    for method, found in made_by.items():
         for part, members in {"": EXAMPLES, ", fresh": [example for example in EXAMPLES if example.fresh]}.items():
             made = [
                 synset.name() in example.right
@@ -259,18 +260,18 @@ def test_candidates_are_quick_when_warm() -> None:
 def test_tagger_is_deterministic_and_leaves_random_numbers_alone() -> None:
     import random
 
-    sentences = language.brown_sentences()[:400]
+    sentences = lexicon.brown_sentences()[:400]
     state = random.getstate()
-    one, two = (language.train_tagger(sentences).encode_json_obj()[0] for _ in range(2))
+    one, two = (lexicon.train_tagger(sentences).encode_json_obj()[0] for _ in range(2))
     assert json.dumps(one) == json.dumps(two)
     assert random.getstate() == state
 
 
 def test_tagger_accuracy_on_held_out_sentences() -> None:
-    if not language.fingerprint().partition("tagger ")[2].startswith("brown"):
+    if not lexicon.fingerprint().partition("tagger ")[2].startswith("brown"):
         pytest.skip("the user's own tagger")
     right = total = 0
-    for sentence in language.brown_sentences()[::60]:  # every tenth is held out
+    for sentence in lexicon.brown_sentences()[::60]:  # every tenth is held out
         words, gold = zip(*sentence, strict=True)
         right += sum(mine == tag for mine, tag in zip(language.tag(words), gold, strict=True))
         total += len(words)
@@ -405,8 +406,8 @@ def test_lemmas_by_tag(word: str, tag: str, lemma: str) -> None:
     ],
 )
 def test_opposed(one: str, other: str, pos: str) -> None:
-    assert language.opposed(one, other, pos)
-    assert language.opposed(other, one, pos)
+    assert polarity.opposed(one, other, pos)
+    assert polarity.opposed(other, one, pos)
 
 
 def test_not_opposed() -> None:
@@ -420,14 +421,14 @@ def test_not_opposed() -> None:
         ("quickly", "rapidly", "r"),
         ("work", "labour", "n"),
     ]:
-        assert not language.opposed(one, other, pos)
+        assert not polarity.opposed(one, other, pos)
 
 
 @pytest.mark.parametrize("domain", ["archaism.n.01", "disparagement.n.01", "ethnic_slur.n.01", "obscenity.n.02"])
 def test_slurs_and_archaisms_are_not_offered(domain: str) -> None:
     checked = 0
-    for synset in language.wordnet().synset(domain).in_usage_domains():
-        marked = {lemma.name().replace("_", " ") for lemma in synset.lemmas() if language.unfit(lemma)}
+    for synset in lexicon.wordnet().synset(domain).in_usage_domains():
+        marked = {lemma.name().replace("_", " ") for lemma in synset.lemmas() if usage.unfit(lemma)}
         tag = {"n": "NN", "v": "VB", "a": "JJ", "s": "JJ", "r": "RB"}[synset.pos()]
         for lemma in synset.lemmas():
             assert not marked & {text for text, _ in _replacements(synset, lemma.name().lower(), tag)}
@@ -436,7 +437,7 @@ def test_slurs_and_archaisms_are_not_offered(domain: str) -> None:
 
 
 def test_stop_words() -> None:
-    assert {"the", "is", "not"} <= language.stop_words()
+    assert {"the", "is", "not"} <= lexicon.stop_words()
 
 
 def test_missing_stop_words_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,13 +449,13 @@ def test_missing_stop_words_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
         raise AssetError("not installed")
 
     monkeypatch.setattr("nltk.corpus.stopwords", Nowhere())
-    monkeypatch.setattr(language, "package_files", missing)
-    language.stop_words.cache_clear()
+    monkeypatch.setattr(lexicon, "package_files", missing)
+    lexicon.stop_words.cache_clear()
     try:
         with pytest.raises(AssetError, match=r"nltk\.download\('stopwords'\)"):
-            language.stop_words()
+            lexicon.stop_words()
     finally:
-        language.stop_words.cache_clear()
+        lexicon.stop_words.cache_clear()
 
 
 # Other sources
@@ -671,6 +672,6 @@ def test_a_missing_client_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("MMADV_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AssetError, match=r"apt-get did not run(?s:.*)nltk\.download\('wordnet'\)"):
-        language._build_wordnet(tmp_path / "corpora" / "wordnet")
+        lexicon._build_wordnet(tmp_path / "corpora" / "wordnet")
     with pytest.raises(AssetError, match=r"needs npm(?s:.*)averaged_perceptron_tagger_eng"):
-        language.brown_sentences()
+        lexicon.brown_sentences()

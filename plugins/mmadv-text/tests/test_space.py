@@ -21,7 +21,7 @@ from mmadv.host import default_host
 from mmadv.testing import Case, Trial
 from mmadv.testing.checks import alone
 from mmadv.testing.victims import Counting
-from mmadv_text import language
+from mmadv_text import lexicon
 from mmadv_text.attacks.exhaustive import volume
 from mmadv_text.candidates import Candidate
 from mmadv_text.candidates.table import Table
@@ -382,7 +382,7 @@ def test_fingerprints_tell_spaces_apart(monkeypatch):
     found = [space(**words) for words in every]
     assert len(set(found)) == len(every)
     assert [space(**words) for words in every] == found
-    monkeypatch.setattr(language, "_wordnet_digest", lambda folder: "another")
+    monkeypatch.setattr(lexicon, "_wordnet_digest", lambda folder: "another")
     assert [space(**words) != one for words, one in zip(every, found, strict=True)].count(True) == 1
 
 

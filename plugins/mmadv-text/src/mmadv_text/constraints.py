@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmadv.errors import ParameterError, TargetError
-from mmadv_text import language
+from mmadv_text import language, lexicon
 from mmadv_text.encoder import identity
 from mmadv_text.texts import ARTICLE, Change, Lattice, Texts
 from mmadv_text.words import NUMBER, Words
@@ -60,12 +60,12 @@ class Editable:
 
     def fingerprint(self) -> str:
         """All that decides it, for records."""
-        listed = "" if self.stop_words else hashlib.sha256(" ".join(sorted(language.stop_words())).encode()).hexdigest()
-        return f"{self}, stop words {listed[:16]}, tagger {'' if self.entities else language.tagger_name()}"
+        listed = "" if self.stop_words else hashlib.sha256(" ".join(sorted(lexicon.stop_words())).encode()).hexdigest()
+        return f"{self}, stop words {listed[:16]}, tagger {'' if self.entities else lexicon.tagger_name()}"
 
     def of(self, texts: Sequence[Words]) -> list[list[bool]]:
         """For each word of each text, whether it may be replaced."""
-        stopped = frozenset() if self.stop_words else language.stop_words() | language.NEGATIONS
+        stopped = frozenset() if self.stop_words else lexicon.stop_words() | language.NEGATIONS
         return [self._of(words, stopped) for words in texts]
 
     def admits(self, replacement: str) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmadv.errors import ParameterError
-from mmadv_text import language
+from mmadv_text import language, lexicon, polarity
 from mmadv_text.candidates import Candidate
 from mmadv_text.encoder import digest
 from mmadv_text.words import Words
@@ -70,7 +70,7 @@ class MaskedLM:
                 self._whole[number] = text
 
     def fingerprint(self) -> str:
-        checks = language.fingerprint() if self.checks else "unchecked"
+        checks = lexicon.fingerprint() if self.checks else "unchecked"
         return (
             f"{self.name} 1: {type(self.model).__qualname__} {digest(self.model)[:16]}, k {self.k}, "
             f"least {self.least_probability}, {checks}"
@@ -105,7 +105,7 @@ class MaskedLM:
         if form is None or form.lower() == word.lower() or other.lower() in language.FUNCTION:
             return None
         opposite = any(
-            language.opposed(mine, theirs, language.POS[tag])
+            polarity.opposed(mine, theirs, language.POS[tag])
             for mine in language.lemmas(word, tag)
             for theirs in language.lemmas(other, tag)
         )

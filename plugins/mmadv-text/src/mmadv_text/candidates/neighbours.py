@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmadv.errors import InputError, ParameterError
-from mmadv_text import language
+from mmadv_text import language, lexicon, polarity
 from mmadv_text.candidates import Candidate
 from mmadv_text.words import Words
 
@@ -79,7 +79,7 @@ class Neighbours:
     def fingerprint(self) -> str:
         digest = hashlib.sha256("\0".join(self.words).encode())
         digest.update(self._unit.cpu().contiguous().numpy().tobytes())
-        language_used = language.fingerprint() if self.checks else "unchecked"
+        language_used = lexicon.fingerprint() if self.checks else "unchecked"
         return f"{self.name} 1: {digest.hexdigest()[:16]}, k {self.k}, least {self.least}, veto {self.veto}, {language_used}"
 
     def __call__(self, texts: Sequence[Words]) -> list[list[list[Candidate]]]:
@@ -123,7 +123,7 @@ class Neighbours:
         if form is None or near in language.FUNCTION or not language.fits(words, place, tag, form):
             return None
         if self.veto and any(
-            language.opposed(mine, other, language.POS[tag])
+            polarity.opposed(mine, other, language.POS[tag])
             for mine in language.lemmas(word, tag)
             for other in language.lemmas(near, tag)
         ):

@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mmadv.errors import ParameterError
-from mmadv_text import language
+from mmadv_text import language, lexicon, polarity, usage
 from mmadv_text.candidates import Candidate
 from mmadv_text.encoder import identity
+from mmadv_text.senses import Encoder, chosen
 from mmadv_text.words import Words
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class WordNet:
     the word's place.
 
     Args:
-        senses: `context` for the sense that the text suggests (see `language.sense`), `all` for every sense.
+        senses: `context` for the sense that the text suggests (see `mmadv_text.senses`), `all` for every sense.
         limit: candidates of a word at most.
         encoder: texts to (B, D) vectors, to choose senses by their glosses too.
         name: for records.
@@ -44,7 +45,7 @@ class WordNet:
 
     senses: str = "context"
     limit: int | None = None
-    encoder: language.Encoder | None = None
+    encoder: Encoder | None = None
     name: str = "wordnet"
     _texts: dict[str, list[list[Candidate]]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _vectors: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -57,7 +58,7 @@ class WordNet:
 
     def fingerprint(self) -> str:
         encoder = None if self.encoder is None else identity(self.encoder)
-        return f"{self.name} 2: senses {self.senses}, limit {self.limit}, encoder {encoder}, {language.fingerprint()}"
+        return f"{self.name} 2: senses {self.senses}, limit {self.limit}, encoder {encoder}, {lexicon.fingerprint()}"
 
     def __call__(self, texts: Sequence[Words]) -> list[list[list[Candidate]]]:
         if len(self._texts) > REMEMBERED:
@@ -70,12 +71,12 @@ class WordNet:
             language.synsets(new[key].words[place], tags[key][place]) for key, place in places
         ]
         if self.senses == "context":
-            chosen = language.senses(
+            found = chosen(
                 [(new[key].words, place, found) for (key, place), found in zip(places, meanings, strict=True)],
                 self.encoder,
                 self._vectors,
             )
-            meanings = [(synset,) if synset else () for synset in chosen]
+            meanings = [(synset,) if synset else () for synset in found]
         for key, text in new.items():
             self._texts[key] = [[] for _ in text.words]
         for (key, place), found in zip(places, meanings, strict=True):
@@ -122,7 +123,7 @@ def _replacements(synset: Synset, word: str, tag: str) -> tuple[tuple[str, str],
         text = lemma.name().replace("_", " ")
         if text in bases or text in language.FUNCTION or language.negates(text) or not _usable(text, tag):
             continue
-        if language.unfit(lemma) or any(language.opposed(base, text, language.POS[tag]) for base in bases):
+        if usage.unfit(lemma) or any(polarity.opposed(base, text, language.POS[tag]) for base in bases):
             continue
         found.append((-lemma.count(), text, lemma.syntactic_marker() or ""))
     return tuple((text, marker) for _, text, marker in sorted(found))
