@@ -463,7 +463,7 @@ def test_speakers_are_told_by_models_for_x_vectors(x):
     with torch.no_grad():
         own = [model(wave.unsqueeze(0)).embeddings[0] for wave in Standardised()(x)]
         answer = SpeakerTarget(model, enrolled=own[0], threshold=0.5, standardise=True)(x)
-    cosines = nn.functional.cosine_similarity(torch.stack(own), own[:1])
+    cosines = nn.functional.cosine_similarity(torch.stack(own), own[0])
     assert torch.allclose(answer[:, 1], 10 * (cosines - 0.5), atol=1e-4)
 
 

@@ -93,9 +93,7 @@ def spectrum(samples: Tensor) -> Tensor:
         >>> spectrum(torch.zeros(2, 2049)).shape
         torch.Size([2, 1025, 2])
     """
-    count = samples.shape[-1]
-    padded = torch.nn.functional.pad(samples, (0, WINDOW + HOP * (_frames(count) - 1) - count))
-    framed = padded.unfold(-1, WINDOW, HOP) * _window(samples)
+    framed = _framed(samples) * _window(samples)
     if not len(framed):  # some FFT libraries refuse a batch of nothing
         return framed[..., :BINS].mT + 0j
     return torch.fft.rfft(framed).mT
@@ -122,15 +120,24 @@ def threshold(waves: Waves) -> Threshold:
         >>> found.power.shape, found.valid.sum(-1).tolist()
         (torch.Size([2, 1025, 29]), [29, 1])
     """
-    spectra = _squares(spectrum(waves.samples)).mul_(SCALE).clamp_min_(SILENCE).mT
-    valid = _own(waves.length, spectra.shape[1])
-    peak = spectra.amax(-1).masked_fill(~valid, SILENCE).amax(-1)
+    framed = _framed(waves.samples)
+    valid = _own(waves.length, framed.shape[1])
+    found = framed.new_full((*valid.shape, BINS), float("inf"))
+    peak = framed.new_full((len(valid),), SILENCE)
     rows, frames = valid.nonzero(as_tuple=True)
+    if not len(rows):
+        return Threshold(found.mT, peak, waves.length)
     hz = torch.arange(BINS, device=peak.device, dtype=peak.dtype) * (waves.rate / WINDOW)
-    found = torch.full_like(spectra, float("inf"), memory_format=torch.contiguous_format)
     z, quiet = bark(hz), torch.exp(NEPER * hearing_threshold(hz))
-    for part in torch.arange(len(rows), device=peak.device).split(FRAMES) if len(rows) else ():
-        levels = spectra[rows[part], frames[part]] * (FULL / peak[rows[part]]).unsqueeze(1)
+    window, parts = _window(framed), torch.arange(len(rows), device=peak.device).split(FRAMES)
+    spectra = [
+        _squares(torch.fft.rfft(framed[rows[part], frames[part]].mul_(window))).mul_(SCALE).clamp_min_(SILENCE)
+        for part in parts
+    ]
+    for part, levels in zip(parts, spectra, strict=True):
+        peak.scatter_reduce_(0, rows[part], levels.amax(-1), "amax")
+    for part, levels in zip(parts, spectra, strict=True):
+        levels.mul_((FULL / peak[rows[part]]).unsqueeze(1))
         masked = _masked(*maskers(levels, z, quiet), z)
         found[rows[part], frames[part]] = masked.add_(quiet).clamp_max_(FULL)
     return Threshold(found.mT, peak, waves.length)
@@ -186,14 +193,14 @@ def loudest(heard: Tensor, apart: Tensor, z: Tensor, first: int = 0) -> tuple[Te
     bins = torch.zeros(left.shape, dtype=torch.int64, device=z.device)
     bins[frame, place] = position
     barks = z[bins]
-    kept, levels = [], []
+    kept, levels, apart_by = [], [], torch.empty_like(barks)
     for _ in range(int(float(z[-1] - z[0]) / GAP) + 1):
         level, index = left.max(-1, keepdim=True)
         kept.append(index)
         levels.append(level)
         if settled(level == 0):
             break
-        left.mul_((barks - barks.gather(1, index)).abs_().ge_(GAP))
+        left.mul_(torch.sub(barks, barks.gather(1, index), out=apart_by).abs_().ge_(GAP))
     return bins.gather(1, torch.cat(kept, 1)) + first, torch.cat(levels, 1).log10_().mul_(10)
 
 
@@ -204,11 +211,15 @@ def _masked(bins: Tensor, levels: Tensor, z: Tensor) -> Tensor:
     level, barks = levels[frame, place], z[bins[frame, place]]
     slope = NEPER * (0.37 * (level - 40).clamp_min_(0) - 27)
     hidden = NEPER * (level - 6.025 - 0.275 * barks)
-    above, below = hidden - slope * barks, hidden - 27 * NEPER * barks
-    for part in torch.arange(len(frame), device=z.device).split(ENTRIES // len(z)):
+    above, below, rising = hidden - slope * barks, hidden - 27 * NEPER * barks, 27 * NEPER * z
+    size = ENTRIES // len(z)
+    spreads, belows = levels.new_empty(2, size, len(z))  # written again and again: new memory costs more than sums
+    for start in range(0, len(frame), size):
+        part = slice(start, start + size)
         # The slope above a masker is negative for all levels below 113 dB, so that the smaller line is the right one.
-        spread = torch.outer(slope[part], z).add_(above[part, None])
-        torch.minimum(spread, 27 * NEPER * z + below[part, None], out=spread)
+        spread, lower = (memory[: len(frame[part])] for memory in (spreads, belows))
+        torch.mul(slope[part, None], z, out=spread).add_(above[part, None])
+        torch.minimum(spread, torch.add(rising, below[part, None], out=lower), out=spread)
         # 180 dB under what can be heard nothing changes a sum, but denormal numbers would double the time.
         found.index_add_(0, frame[part], spread.clamp_min_(-200 * NEPER).exp_())
     return found
@@ -374,6 +385,13 @@ def _amplitude(threshold: Threshold) -> Tensor:
 def _beside(per_row: Tensor, delta: Tensor) -> Tensor:
     """Values (A, …) of rows beside δ (A, T) or (A, K, T)."""
     return per_row.unsqueeze(1) if delta.dim() == 3 else per_row
+
+
+def _framed(samples: Tensor) -> Tensor:
+    """(…, N, W) the frames of samples (…, T), zeros after their end."""
+    count = samples.shape[-1]
+    padded = torch.nn.functional.pad(samples, (0, WINDOW + HOP * (_frames(count) - 1) - count))
+    return padded.unfold(-1, WINDOW, HOP)
 
 
 def _own(length: Tensor, frames: int) -> Tensor:
