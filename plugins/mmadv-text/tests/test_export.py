@@ -14,7 +14,7 @@ class Unopened:
     attacks = (None,)
 
     def __init__(self, name, kind):
-        self.campaign, self.kind = SimpleNamespace(name=name), kind
+        self.campaign, self.kind = SimpleNamespace(name=name, label=str), kind
 
     @property
     def shards(self):
