@@ -438,7 +438,9 @@ class Oracle:
         declared = self.problem.target.output
         if not output.is_floating_point() or declared is Output.VALUES:
             return output
-        self._classes = self._classes or output.shape[1]
+        if self._classes is None:
+            self._classes = output.shape[1]
+            self._refuse_labels(output.shape[1])  # before a loss looks them up
         if output.shape[1] != self._classes:
             raise TargetError(
                 f"the victim answers {output.shape[1]} classes, and first it answered {self._classes}",
@@ -450,6 +452,29 @@ class Oracle:
             off = torch.where(torch.isfinite(off), off, 0.0).amax()  # NaN is an error of its own, for its row alone
             self._improbable = torch.maximum(self._improbable, off.to(self._improbable))
         return output
+
+    def _refuse_labels(self, classes: int) -> None:
+        """See that labels and targets are classes of the victim.
+
+        Raises:
+            InputError: a label that is none.
+            ParameterError: a target that is none.
+        """
+        outside = (self.y < 0) | (self.y >= classes)
+        if bool(outside.any()):
+            row = int(outside.nonzero()[0, 0])
+            raise InputError(
+                f"label {int(self.y[row])} is out of range",
+                where=f"y, row {row}",
+                fix=f"the victim has classes 0 to {classes - 1}",
+            )
+        towards = self.towards if self.problem.threat.goal.needs_target else None
+        if towards is not None and bool(((towards < 0) | (towards >= classes)).any()):
+            raise ParameterError(
+                "a target class is out of range",
+                where="targets",
+                fix=f"give a wrong class of 0 to {classes - 1} for each example",
+            )
 
     def _no_probabilities(self, what: str) -> TargetError:
         words = self.problem.target.output.value.replace("_", " ")
@@ -588,7 +613,7 @@ class Oracle:
             rows.put_(ledger.adv, index, rows.take(adv, index))
 
     def _check_first(self, output: Tensor) -> None:
-        """What the first answers tell: whether labels fit the classes, and whether answers are logits or probabilities as declared."""
+        """What the first answers tell: whether targets are wrong classes, and whether answers are logits or probabilities as declared."""
         self.signals.opened += len(output)
         goal = self.problem.threat.goal
         if goal.needs_target and self.towards is not None and bool((self.towards == self.y).any()):
@@ -597,24 +622,6 @@ class Oracle:
             )
         if not output.is_floating_point() or not len(output) or self.problem.target.output is Output.VALUES:
             return
-        outside = (self.y < 0) | (self.y >= output.shape[1])
-        if bool(outside.any()):
-            row = int(outside.nonzero()[0, 0])
-            raise InputError(
-                f"label {int(self.y[row])} is out of range",
-                where=f"y, row {row}",
-                fix=f"the victim has classes 0 to {output.shape[1] - 1}",
-            )
-        if (
-            goal.needs_target
-            and self.towards is not None
-            and bool(((self.towards < 0) | (self.towards >= output.shape[1])).any())
-        ):
-            raise ParameterError(
-                "a target class is out of range",
-                where="targets",
-                fix=f"give a wrong class of 0 to {output.shape[1] - 1} for each example",
-            )
         declared = self.problem.target.output
         if declared in (Output.PROBABILITIES, Output.LOG_PROBABILITIES):
             sums = output.logsumexp(1).exp()

@@ -35,6 +35,7 @@ BAD = {
     "one-hot labels": ({"y": torch.eye(4)[Y].long()}, InputError, r"shape \(4, 4\)", "y", "4 whole numbers"),
     "too few labels": ({"y": Y[:2]}, InputError, r"shape \(2,\)", "y", "4 whole numbers"),
     "label out of range": ({"y": [0, 1, 4, 0]}, InputError, "label 4 is out of range", "y, row 2", "classes 0 to 3"),
+    "label out of range at once": ({"y": [0, 1, 4, 0], "attack": "image.fgsm"}, InputError, "label 4 is out of range", "y, row 2", "classes 0 to 3"),
     "negative label": ({"y": [0, -1, 1, 0]}, InputError, "label -1 is out of range", "y, row 1", "classes 0 to 3"),
     "duplicate ids": ({"ids": [1, 2, 1, 3]}, InputError, "two examples have the same id", "ids", "id of its own"),
     "labels in words": ({"y": ["a", "b", "c", "d"]}, InputError, "y can't be read as numbers", "y", "4 whole numbers"),
