@@ -29,7 +29,7 @@ from mmadv_rl.space import ObsSpace
 from mmadv_rl.target import PolicyTarget
 
 UNIT = (0.732, 1.063, 0.122, 0.439)
-EPS, EPISODES, HORIZON = 0.6, 3, 20
+EPS, EPISODES, HORIZON = 1.2, 3, 20
 CHEAP = {
     Waves: {"waves": 3, "episodes": 2},
     RobustSarsa: {"episodes": 2, "rounds": 20},
@@ -110,16 +110,16 @@ def test_episodes_are_feasible_independent_and_leave_the_victim_as_it_is(name):
     victim, game = Upright(), small_game()
     stage = Stage(victim, *game.episodes(EPISODES), 0.0)
     before = snapshot(stage)
-    whole = played(victim, game, name, most=7)
+    whole = played(victim, game, name, most=12)
     assert snapshot(stage) == before
     adv = whole.adv
     delta = (adv.seen.double() - adv.true.double()).abs() / torch.tensor(UNIT, dtype=torch.float64)
     assert float(delta.max()) <= EPS * (1 + 1e-5)
-    assert float(delta.max()) > 0  # something was tried
-    assert int(adv.touched.sum(1).max()) <= 7
+    assert int(whole.queries.min()) > 0  # something was tried
+    assert int(adv.touched.sum(1).max()) <= 12
     assert [status.value for status in whole.status].count("infeasible") == 0
     for index in (torch.tensor([1]), torch.tensor([2, 0])):
-        part = played(victim, game, name, index, most=7)
+        part = played(victim, game, name, index, most=12)
         for at, row in enumerate(index.tolist()):
             steps = int(part.adv.length[at])
             assert part.score[at] == whole.score[row]

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 KEPT, NEAREST = 8192, 4
 """Transitions that values are taken from, and how many of them for one value."""
+BY_ROW = "donot_use_mm_for_euclid_dist"
+"""Distances whose rounding does not depend on how many observations are asked about: equal values would change their order with it."""
 EXAMPLES = 256
 """Observations that stand for all, when those are sought that lead to an action."""
 RESTARTS = 4
@@ -162,7 +164,7 @@ class Worth(nn.Module):
                 continue
             count = min(NEAREST, len(taken))
             for part in torch.arange(len(x)).split(1024):
-                far, at = torch.cdist(x[part], self.s[taken]).topk(count, largest=False)
+                far, at = torch.cdist(x[part], self.s[taken], compute_mode=BY_ROW).topk(count, largest=False)
                 closeness = 1 / (far.square() + 1e-6)
                 index[part, action, :count] = taken[at]
                 weight[part, action] = 0.0

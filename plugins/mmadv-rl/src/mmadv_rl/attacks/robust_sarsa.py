@@ -195,7 +195,7 @@ class RobustSarsa(Climb):
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-        return net.requires_grad_(False).eval()
+        return net.requires_grad_(False).double().eval()  # whose rounding turns no step when others are asked about too
 
     def _uneven(self, net: Value, s: Tensor, a: Tensor, spread: Tensor) -> Tensor:
         """How much Q changes at most, to first order, where the action does by ε_a."""
