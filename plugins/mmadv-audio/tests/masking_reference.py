@@ -16,11 +16,12 @@ def hearing_threshold(hz):
     return 3.64 * khz**-0.8 - 6.5 * np.exp(-0.6 * (khz - 3.3) ** 2) + 0.001 * khz**4 - 12
 
 
-def psd(samples):
-    """dB, (N, F)."""
+def psd(samples, ends=True):
+    """dB, (N, F); with `ends` of all frames that any sample lies in, else of those that begin with the first, as the paper's do."""
     samples = np.asarray(samples, dtype=np.float64)
-    count = 1 + max(0, -(-(len(samples) - WINDOW) // HOP))
-    samples = np.pad(samples, (0, WINDOW + (count - 1) * HOP - len(samples)))
+    lead = WINDOW - HOP if ends else 0
+    count = -(-len(samples) // HOP) + 3 if ends else 1 + max(0, -(-(len(samples) - WINDOW) // HOP))
+    samples = np.pad(samples, (lead, WINDOW + (count - 1) * HOP - lead - len(samples)))
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
     found = np.empty((count, WINDOW // 2 + 1))
     for frame in range(count):
@@ -50,11 +51,11 @@ def suppressed(bins, levels, z):
     return bins[kept], levels[kept]
 
 
-def threshold(samples, rate):
+def threshold(samples, rate, ends=True):
     """Linear power (F, N), and the largest power."""
     hz = np.arange(WINDOW // 2 + 1) * rate / WINDOW
     z, quiet = bark(hz), hearing_threshold(hz)
-    levels = psd(samples)
+    levels = psd(samples, ends)
     peak = levels.max()
     levels = 96 - peak + levels
     found = np.empty_like(levels)

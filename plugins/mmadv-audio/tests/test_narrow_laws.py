@@ -30,13 +30,13 @@ class NarrowKit(AudioKit):
         return [{"norm": norm} if norm == "masking" else {"norm": norm, "band": list(BAND)} for norm in self.norms]
 
     def duel(self, words):
-        return self._reaching(super().duel(_unmasked(words)), words, 40.0, 1.0)
+        return self._reaching(super().duel(_unmasked(words)), words, 1.0, 1.0)
 
     def crowd(self, words):
-        return self._reaching(super().crowd(_unmasked(words)), words, 250.0, 2.0)
+        return self._reaching(super().crowd(_unmasked(words)), words, 10.0, 2.0)
 
     def corners(self, words):
-        return self._reaching(super().corners(_unmasked(words)), words, 1000.0, 3.0)
+        return self._reaching(super().corners(_unmasked(words)), words, 100.0, 3.0)
 
     def _reaching(self, stage, words, ratio, share):
         return stage._replace(radius=ratio if words["norm"] == "masking" else share * stage.radius)

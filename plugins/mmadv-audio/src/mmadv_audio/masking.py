@@ -1,8 +1,10 @@
 """What a listener cannot hear beside an utterance: the psychoacoustic model of Qin et al. (arXiv 1903.10346), batched.
 
 Everything is linear power on a scale where the loudest bin of an utterance is 96 dB. An utterance of T samples has
-1 + ⌈(T − 2048) / 512⌉ frames, at least one: zeros follow its end until the last frame is full, nothing precedes its
-start. No frame sees more of another row than its padding, and frames after a row's end don't count.
+⌈T / 512⌉ + 3 frames, all that any of its samples lies in: zeros precede its start and follow its end. The paper's own
+frames, which begin with the first sample, are among them, from the fourth on; by those alone the first sample would
+weigh nothing and the last ones next to nothing, and a click there would not be heard. No frame sees more of another
+row than its padding, and frames after a row's end don't count.
 
 Samples are (A, T), or (A, K, T) for K candidates of each row.
 """
@@ -31,18 +33,20 @@ NEPER = math.log(10) / 10
 """Natural logarithm of the power of 1 dB."""
 GAP = 0.5
 """Bark between two maskers, at least."""
-FRAMES = 256
+FRAMES = 512
 """Of which maskers are sorted out at once."""
+HALF = WINDOW // 4 + 1
+"""Of the bins, which few maskers reach from the other half."""
 ENTRIES = 1 << 17
 """Of maskers × bins that are held at once."""
 ROUNDS = 3
 """Of clipping magnitudes, and of turning frames down, before what is left over is scaled away."""
+LEAD = WINDOW - HOP
+"""Zeros before an utterance, so that its first sample lies in as many frames as any other."""
+OVERLAP = 3 / 8 * WINDOW / HOP
+"""The sum of the squares of all windows that a sample lies in."""
 REACH = 2 * (WINDOW // HOP) - 1
 """Frames that share samples with one, with it in their midst."""
-FLOOR = 1e-3
-"""Of the weight that a frame's gain has at its very ends."""
-FAINT = 0.25
-"""The least sum of squared windows that resynthesis divides by: below, at the ends of a row, it fades instead of amplifying."""
 
 
 @dataclass
@@ -91,7 +95,7 @@ def spectrum(samples: Tensor) -> Tensor:
 
     Example:
         >>> spectrum(torch.zeros(2, 2049)).shape
-        torch.Size([2, 1025, 2])
+        torch.Size([2, 1025, 8])
     """
     framed = _framed(samples) * _window(samples)
     if not len(framed):  # some FFT libraries refuse a batch of nothing
@@ -118,28 +122,24 @@ def threshold(waves: Waves) -> Threshold:
         >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(16_000) / 16_000)
         >>> found = threshold(Waves.of([tone, tone[:2048]], rate=16_000))
         >>> found.power.shape, found.valid.sum(-1).tolist()
-        (torch.Size([2, 1025, 29]), [29, 1])
+        (torch.Size([2, 1025, 35]), [35, 7])
     """
-    framed = _framed(waves.samples)
+    samples = waves.samples
+    framed, window = _framed(samples), _window(samples)
     valid = _own(waves.length, framed.shape[1])
-    found = framed.new_full((*valid.shape, BINS), float("inf"))
-    peak = framed.new_full((len(valid),), SILENCE)
-    rows, frames = valid.nonzero(as_tuple=True)
-    if not len(rows):
-        return Threshold(found.mT, peak, waves.length)
-    hz = torch.arange(BINS, device=peak.device, dtype=peak.dtype) * (waves.rate / WINDOW)
+    row, frame = valid.nonzero(as_tuple=True)
+    hz = torch.arange(BINS, device=samples.device, dtype=samples.dtype) * (waves.rate / WINDOW)
     z, quiet = bark(hz), torch.exp(NEPER * hearing_threshold(hz))
-    window, parts = _window(framed), torch.arange(len(rows), device=peak.device).split(FRAMES)
-    spectra = [
-        _squares(torch.fft.rfft(framed[rows[part], frames[part]].mul_(window))).mul_(SCALE).clamp_min_(SILENCE)
-        for part in parts
-    ]
-    for part, levels in zip(parts, spectra, strict=True):
-        peak.scatter_reduce_(0, rows[part], levels.amax(-1), "amax")
-    for part, levels in zip(parts, spectra, strict=True):
-        levels.mul_((FULL / peak[rows[part]]).unsqueeze(1))
-        masked = _masked(*maskers(levels, z, quiet), z)
-        found[rows[part], frames[part]] = masked.add_(quiet).clamp_max_(FULL)
+    parts = torch.arange(len(row), device=samples.device).split(FRAMES) if len(row) else ()
+    levels = samples.new_empty(len(row), BINS)
+    for part in parts:
+        spectra = torch.fft.rfft(framed[row[part], frame[part]].mul_(window))
+        torch.clamp(_squares(spectra).mul_(SCALE), min=SILENCE, out=levels[part[0] : part[-1] + 1])
+    peak = samples.new_full((len(samples),), SILENCE).scatter_reduce_(0, row, levels.amax(1), "amax")
+    found = samples.new_full((*framed.shape[:2], BINS), float("inf"))
+    for part in parts:
+        scaled = levels[part] * (FULL / peak[row[part]]).unsqueeze(1)
+        found[row[part], frame[part]] = _masked(*maskers(scaled, z, quiet), z, quiet).clamp_max_(FULL)
     return Threshold(found.mT, peak, waves.length)
 
 
@@ -204,25 +204,31 @@ def loudest(heard: Tensor, apart: Tensor, z: Tensor, first: int = 0) -> tuple[Te
     return bins.gather(1, torch.cat(kept, 1)) + first, torch.cat(levels, 1).log10_().mul_(10)
 
 
-def _masked(bins: Tensor, levels: Tensor, z: Tensor) -> Tensor:
-    """(n, F) power that maskers hide together."""
-    found = levels.new_zeros(len(levels), len(z))
+def _masked(bins: Tensor, levels: Tensor, z: Tensor, quiet: Tensor) -> Tensor:
+    """(n, F) power that maskers and the threshold of hearing hide together."""
     frame, place = levels.isfinite().nonzero(as_tuple=True)
     level, barks = levels[frame, place], z[bins[frame, place]]
-    slope = NEPER * (0.37 * (level - 40).clamp_min_(0) - 27)
+    rise, fall = 27 * NEPER, NEPER * (0.37 * (level - 40).clamp_min_(0) - 27)
     hidden = NEPER * (level - 6.025 - 0.275 * barks)
-    above, below, rising = hidden - slope * barks, hidden - 27 * NEPER * barks, 27 * NEPER * z
-    size = ENTRIES // len(z)
-    spreads, belows = levels.new_empty(2, size, len(z))  # written again and again: new memory costs more than sums
-    for start in range(0, len(frame), size):
-        part = slice(start, start + size)
-        # The slope above a masker is negative for all levels below 113 dB, so that the smaller line is the right one.
-        spread, lower = (memory[: len(frame[part])] for memory in (spreads, belows))
-        torch.mul(slope[part, None], z, out=spread).add_(above[part, None])
-        torch.minimum(spread, torch.add(rising, below[part, None], out=lower), out=spread)
-        # 180 dB under what can be heard nothing changes a sum, but denormal numbers would double the time.
-        found.index_add_(0, frame[part], spread.clamp_min_(-200 * NEPER).exp_())
-    return found
+    above, below = hidden - fall * barks, hidden - rise * barks
+    # Less than a quarter of the last digit of what is heard in silence changes no sum: that is as far as a masker reaches.
+    least = math.log(float(quiet.min()) * torch.finfo(quiet.dtype).eps / 8)
+    room = (hidden - least).clamp_min_(0)
+    first, last = barks - room / rise, barks - room / fall
+    halves, size = [], ENTRIES // HALF
+    spreads, belows = levels.new_empty(2, size * HALF)  # written again and again: new memory costs more than sums
+    for part, hum in zip(z.split(HALF), quiet.split(HALF), strict=True):
+        found = hum.repeat(len(levels), 1)
+        reaching = ((first <= part[-1]) & (last >= part[0])).nonzero()[:, 0]
+        for some in reaching.split(size):
+            spread, lower = (memory[: len(some) * len(part)].view(-1, len(part)) for memory in (spreads, belows))
+            # The slope above a masker is negative for all levels below 113 dB, so that the smaller line is the right one.
+            torch.mul(fall[some, None], part, out=spread).add_(above[some, None])
+            torch.minimum(spread, torch.add(rise * part, below[some, None], out=lower), out=spread)
+            # Denormal numbers would double the time.
+            found.index_add_(0, frame[some], spread.clamp_min_(least).exp_())
+        halves.append(found)
+    return torch.cat(halves, 1)
 
 
 def relative(delta: Tensor, threshold: Threshold) -> Tensor:
@@ -344,37 +350,31 @@ def turned_down(delta: Tensor, threshold: Threshold, ratio: Tensor) -> Tensor:
         ratio: (A,)
     """
     most = like(ratio, delta[..., 0]).unsqueeze(-1)
-    own = _beside(threshold.valid, delta)
-    weight = (_window(delta).square() + FLOOR).expand(*own.shape, WINDOW).masked_fill(~own.unsqueeze(-1), 0.0)
-    count = delta.shape[-1]
-    total = _added(weight)[..., :count].clamp_min(FLOOR)  # samples after an utterance's end lie in no frame
+    weight = _window(delta).square() / OVERLAP
     for _ in range(ROUNDS):
         ratios = frame_ratios(delta, threshold)
         gain = (most / ratios.clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
         least = -torch.nn.functional.max_pool1d(-gain.flatten(0, -2), REACH, 1, REACH // 2).reshape(gain.shape)
-        delta = delta * (_added(least.unsqueeze(-1) * weight)[..., :count] / total)
+        delta = delta * _added(least.unsqueeze(-1) * weight, delta.shape[-1])
     return delta
 
 
 def _resynthesis(spectra: Tensor, threshold: Threshold, delta: Tensor) -> Tensor:
     """The waveforms (A, …, T) whose spectra come nearest to (A, …, F, N) in an utterance's own frames."""
-    other = ~_beside(threshold.valid, delta).unsqueeze(-1)
-    window = _window(delta)
-    frames = (torch.fft.irfft(spectra.mT, WINDOW) * window).masked_fill(other, 0.0)
-    weight = window.square().masked_fill(other, 0.0)
+    frames = torch.fft.irfft(spectra.mT, WINDOW) * (_window(delta) / OVERLAP)
     count = delta.shape[-1]
     ended = torch.arange(count, device=delta.device) >= _beside(threshold.length.unsqueeze(-1), delta)
-    return (_added(frames)[..., :count] / _added(weight)[..., :count].clamp_min(FAINT)).masked_fill(ended, 0.0)
+    return _added(frames, count).masked_fill(ended, 0.0)
 
 
-def _added(frames: Tensor) -> Tensor:
-    """Frames (…, N, W) added where they overlap; (…, T)."""
+def _added(frames: Tensor, count: int) -> Tensor:
+    """Frames (…, N, W) added where they overlap; the `count` samples (…, T) of an utterance."""
     blocks = frames.unflatten(-1, (-1, HOP))
     many = blocks.shape[-2]
     total = frames.new_zeros(*frames.shape[:-2], frames.shape[-2] + many - 1, HOP)
     for shift in range(many):
         total[..., shift : shift + frames.shape[-2], :] += blocks[..., shift, :]
-    return total.flatten(-2)
+    return total.flatten(-2)[..., LEAD : LEAD + count]
 
 
 def _amplitude(threshold: Threshold) -> Tensor:
@@ -387,21 +387,16 @@ def _beside(per_row: Tensor, delta: Tensor) -> Tensor:
     return per_row.unsqueeze(1) if delta.dim() == 3 else per_row
 
 
-def _framed(samples: Tensor) -> Tensor:
-    """(…, N, W) the frames of samples (…, T), zeros after their end."""
-    count = samples.shape[-1]
-    padded = torch.nn.functional.pad(samples, (0, WINDOW + HOP * (_frames(count) - 1) - count))
-    return padded.unfold(-1, WINDOW, HOP)
-
-
 def _own(length: Tensor, frames: int) -> Tensor:
     """(A, N) bool, which frames belong to waveforms of `length` (A,)."""
-    count = 1 + (length - WINDOW + HOP - 1).clamp_min(0) // HOP
+    count = (length + HOP - 1) // HOP + LEAD // HOP
     return torch.arange(frames, device=length.device) < count.unsqueeze(-1)
 
 
-def _frames(count: int) -> int:
-    return 1 + max(0, math.ceil((count - WINDOW) / HOP))
+def _framed(samples: Tensor) -> Tensor:
+    """Samples (…, T) in frames (…, N, W) that share memory."""
+    after = LEAD + -samples.shape[-1] % HOP
+    return torch.nn.functional.pad(samples, (LEAD, after)).unfold(-1, WINDOW, HOP)
 
 
 def _window(samples: Tensor) -> Tensor:
