@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from mmadv import alarms, planted, rows
-from mmadv.access import Access
+from mmadv.access import Access, Output
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog
-from mmadv.data import SkippedWarning
+from mmadv.data import SkippedWarning, matched, strings
 from mmadv.engine import Observer, solve
 from mmadv.errors import InputError, ParameterError, nearest
 from mmadv.goals import Goal, Targeted, Untargeted, decision, judged
@@ -35,7 +35,7 @@ from mmadv.threat import Problem, ThreatModel
 
 BUDGET = ("steps", "queries", "gradients", "access", "targets", "eot", "seed", "plant")
 """Words of the engine's own, for hints."""
-GIVEN = ("path", "target", "limit")
+GIVEN = ("path", "target", "space", "limit")
 """What a modality's source is told besides the user's own words."""
 
 
@@ -140,7 +140,7 @@ def attack(
     source, keys = data, list[str]()
     if source is not None:
         if isinstance(source, (str, Path)):
-            source = source_of(kind, {"path": source, **given["data"]}, target=target, limit=limit)
+            source = source_of(kind, {"path": source, **given["data"]}, target=target, space=space, limit=limit)
         examples = source.take(0, len(source) if limit is None else min(limit, len(source)))
         x, y, ids, keys = examples.x, examples.y, examples.ids if ids is None else ids, examples.keys
     skipped = tuple(getattr(source, "skipped", ()))
@@ -156,13 +156,16 @@ def attack(
     return dataclasses.replace(result, keys=tuple(keys), skipped=skipped)
 
 
-def source_of(kind: Modality, words: Mapping[str, Any], *, target: Any = None, limit: int | None = None) -> Source:
+def source_of(
+    kind: Modality, words: Mapping[str, Any], *, target: Any = None, space: Any = None, limit: int | None = None
+) -> Source:
     """A modality's source from a user's words.
 
     Args:
         kind: the modality.
         words: the user's, `path` among them where the modality reads files.
         target: the victim, whose classes labels are matched with; or a function that gives it, asked if the source wants to know.
+        space: that examples are attacked in, so that those it has no limit for can be left out.
         limit: how many examples are wanted, so that no more are looked at.
 
     Raises:
@@ -180,6 +183,8 @@ def source_of(kind: Modality, words: Mapping[str, Any], *, target: Any = None, l
                 f"{name} is missing", where="data", fix=f"give {name}: a file or a folder, or a factory"
             )
     told: dict[str, Any] = {"limit": limit} if "limit" in parameters else {}
+    if "space" in parameters:
+        told["space"] = space
     if "target" in parameters:
         told["target"] = target if isinstance(target, Target) or target is None else target()
     return kind.source(**words, **told)
@@ -226,8 +231,7 @@ def _posed(
             where="y",
             fix="pass the right labels; the model's own predictions would call its mistakes robust",
         )
-    named = getattr(kind, "labels", lambda values: values)
-    labels = _integers(named(y), length, "y")
+    labels = _integers(_numbered(kind, target, y, "y"), length, "y")
     keys = torch.arange(length) if ids is None else _integers(ids, length, "ids")
     if len(torch.unique(keys)) != length:
         raise InputError(
@@ -235,7 +239,7 @@ def _posed(
         )
     towards = None
     if targets is not None:
-        targets = named(targets)
+        targets = _numbered(kind, target, targets, "targets")
         towards = torch.full((length,), targets) if isinstance(targets, int) else _integers(targets, length, "targets")
     if not isinstance(seed, int):
         raise ParameterError(f"seed is {seed!r}", where="seed", fix="give a whole number")
@@ -414,6 +418,26 @@ def sorted_out(words: dict[str, Any], groups: dict[str, Callable[..., Any]], whe
             )
         given[users[0]][word] = value
     return given
+
+
+def _numbered(kind: Modality, target: Target, values: Any, name: str) -> Any:
+    """Labels that are names as the numbers of the victim's classes, or as the modality has them where a victim answers labels itself.
+
+    Raises:
+        InputError: a name that is none of the classes'.
+    """
+    texts = [values] if isinstance(values, str) else strings(values)
+    if texts is None or target.output is Output.LABEL:
+        return getattr(kind, "labels", lambda same: same)(values)
+    classes = getattr(target, "labels", None)
+    if classes is None:
+        raise InputError(
+            f"{name} can't be read as numbers, and the victim doesn't say what its classes are called",
+            where=name,
+            fix=f"give {len(texts)} whole numbers, one for each input; output='label' if the victim itself answers labels",
+        )
+    numbers = matched(texts, classes, where=name)
+    return numbers[0] if isinstance(values, str) else numbers
 
 
 def _integers(values: Any, length: int, name: str) -> Tensor:

@@ -320,6 +320,20 @@ class Table:
         return Dataset.from_dict({role: [name for *_, name in turns], "label": [label for _, label, _ in turns]})
 
 
+def strings(values: Any) -> list[str] | None:
+    """The strings of a list, a tuple or an array of nothing else; None of anything else, nothing among it.
+
+    Example:
+        >>> import numpy as np
+        >>> strings(np.array(["yes", "no"])), strings(["yes", 1]), strings("yes")
+        (['yes', 'no'], None, None)
+    """
+    listed = values.tolist() if getattr(getattr(values, "dtype", None), "kind", "") in ("U", "O", "T") else values
+    if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
+        return None
+    return list(listed) if all(isinstance(one, str) for one in listed) else None
+
+
 def inside(root: Path, name: str) -> Path:
     """The plain file called `name` in a folder.
 

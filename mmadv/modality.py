@@ -67,8 +67,9 @@ class Modality(Protocol):
     def source(self, **words: Any) -> Source:
         """Labelled examples from what a spec names; the keyword parameters are the words.
 
-        Where files are read, `path` is the first of them. A source that has parameters `target` and `limit` is told the victim, whose
-        classes labels are matched with, and how many examples are wanted; what it leaves out, it lists in `skipped`.
+        Where files are read, `path` is the first of them. A source that has parameters `target`, `space` and `limit` is told the
+        victim, whose classes labels are matched with, the space of the attack, and how many examples are wanted; what it leaves
+        out, it lists in `skipped`.
         """
         ...
 

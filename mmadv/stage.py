@@ -137,6 +137,7 @@ class Stage:
         """The data, opened on first use."""
         entry = self.campaign.data
         victim = None if entry.factory else self.target  # whose errors name a line of their own
+        space = self.space(max(self.levels, default=None))
         with located(self.spec, "campaigns", self.number, "data"):
             if entry.factory and entry.words:
                 word = next(iter(entry.words))
@@ -148,7 +149,7 @@ class Stage:
             source: Source = (
                 self._made(resolve_name(entry.factory), entry.args)
                 if entry.factory
-                else api.source_of(self.kind, entry.words, target=victim, limit=entry.limit)
+                else api.source_of(self.kind, entry.words, target=victim, space=space, limit=entry.limit)
             )
             if not len(source):
                 raise ParameterError("the data are empty", where=source.name, fix="name data with at least one example")

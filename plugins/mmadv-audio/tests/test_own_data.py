@@ -171,6 +171,15 @@ def test_hostile_recordings_are_left_out_and_said_to_be(commands, tmp_path, monk
     assert mmadv.attack(Loud().eval(), data=commands, **options).keys == ("quiet/0.wav", "quiet/1.wav")
 
 
+def test_silence_is_left_out_where_no_share_of_it_can_be_taken(commands):
+    soundfile.write(commands / "quiet" / "silent.wav", np.zeros(800), 8000, subtype="PCM_16")
+    words = {"data": commands, "attack": "audio.fgsm", "classes": ["quiet", "loud"], "rate": 8000}
+    with pytest.warns(SkippedWarning, match="silent.wav: 1 of 1 waveforms are silence"):
+        result = mmadv.attack(Loud().eval(), snr=20, **words)
+    assert len(result.keys) == 4
+    assert "quiet/silent.wav" in mmadv.attack(Loud().eval(), norm="linf", eps=0.1, **words).keys
+
+
 def test_transcripts_or_labels_are_not_mistaken_for_each_other(said, commands):
     heard = lambda waves: ["open the door" for _ in waves]  # noqa: E731
     for data, words, what in (

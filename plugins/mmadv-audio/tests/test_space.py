@@ -158,6 +158,7 @@ BAD = {
     "silence": ({"x": Waves.of([torch.zeros(200)], RATE), "y": [0], "snr": 20, "eps": None}, InputError, "silence"),
     "NaN": ({"x": Waves.of([torch.full((200,), float("nan"))], RATE), "y": [0]}, InputError, "hold NaN"),
     "clipping": ({"x": Waves.of([torch.full((200,), 1.5)], RATE), "y": [0]}, InputError, "leave"),
+    "names": ({"x": Waves.of([torch.zeros(200)], RATE), "y": ["yes"]}, InputError, "what its classes are called"),
     "wer and targets": ({"wer": 0.5, "targets": 1}, ParameterError, "wer is given beside"),
     "wer of nothing": ({"wer": 0.0}, ParameterError, "wer is 0.0"),
 }
@@ -189,6 +190,16 @@ def test_waveforms_that_are_none(wave, what):
     for rate in (None, 16_000.0, 0, True):
         with pytest.raises(InputError, match="sample rate"):
             Waves.of([np.zeros(3, np.float32)], rate)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Audio().space(snr=np.int64(20)) == Audio().space(snr=20) == WaveSpace("snr", np.float64(0.1))
+    assert WaveSpace("linf", np.float32(0.5)).eps == 0.5
+    waves = Waves.of([torch.tensor([1 / 3]).bfloat16(), torch.tensor([1 / 3]).double()], np.int64(RATE))
+    assert type(waves.rate) is int
+    assert waves[1][0] == torch.tensor(1 / 3).double()  # no row is rounded to another's dtype
+    with pytest.raises(ParameterError, match="eps is nan"):
+        Audio().space(snr=float("nan"))
 
 
 def test_dc_one_sample_and_full_scale_are_handled():

@@ -20,6 +20,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+import mmadv
 from mmadv import Access, Output
 from mmadv.errors import InputError, ParameterError, TargetError
 from mmadv.rows import take
@@ -365,6 +366,13 @@ def test_plain_ctc_modules_see_rows_of_equal_length(x):
         CTCTarget(Frames(4).eval(), vocabulary=["", "a"], tokenizer=object())
     with pytest.raises(TargetError, match="frames where"):
         CTCTarget(Frames(4).eval(), vocabulary=["", "a", "b", " "], frames=lambda size: size // 10)(x)
+
+
+def test_a_budget_may_end_among_the_candidates_of_a_step(x):
+    target, some = CTCTarget(Frames(4).eval(), vocabulary=["", "a", "b", " "]), take(x, slice(0, 2))
+    words = {"norm": "linf", "eps": 1e-6, "wer": 0.9, "samples": 4, "queries": 8}
+    result = mmadv.attack(target, some, target.texts(some), "audio.nes", **words)
+    assert result.queries.tolist() == [8, 8]
 
 
 # --- classifiers, speakers, detectors --------------------------------------------------------------

@@ -62,4 +62,6 @@ class WordErrors:
 
 @functools.lru_cache(65_536)
 def _rate(heard: int, right: int) -> float:
+    if heard < 0:  # a candidate that no budget was left for
+        return 0.0
     return word_error_rate(text_of(right), text_of(heard))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mmadv import Goal, Targeted, Untargeted, rows
+from mmadv.data import strings
 from mmadv.errors import ParameterError
 from mmadv_audio import channels, space, transcripts
 from mmadv_audio.constraints import Band
@@ -68,9 +69,9 @@ class Audio:
         if snr is not None:
             if norm not in (None, "snr") or eps != float("inf"):
                 raise ParameterError("snr is given beside norm or eps", where="snr", fix="give snr alone")
-            if isinstance(snr, bool) or not isinstance(snr, (int, float)):
+            if isinstance(snr, bool) or not isinstance(snr, Real):
                 raise ParameterError(f"snr is {snr!r}", where="snr", fix="give dB as a number, such as 25")
-            norm, eps = "snr", 10 ** (-max(snr, FAINTEST) / 20)
+            norm, eps = "snr", 10 ** (-max(float(snr), FAINTEST) / 20)
         return space.WaveSpace(norm or "linf", eps, None if band is None else Band.of(band))
 
     def goal(self, targeted: bool, /, *, wer: float | None = None) -> Goal:
@@ -89,11 +90,8 @@ class Audio:
         """Transcripts as labels; numbers as they are."""
         if isinstance(y, str):
             return transcripts.label_of(y)
-        if isinstance(y, np.ndarray):
-            y = y.tolist()
-        if isinstance(y, Sequence) and y and all(isinstance(one, str) for one in y):
-            return transcripts.labels_of(list(y))
-        return y
+        texts = strings(y)
+        return y if texts is None else transcripts.labels_of(texts)
 
     def said(self, label: int) -> str | None:
         return transcripts.known(label)
@@ -117,13 +115,14 @@ class Audio:
         rate: int | None = None,
         classes: Sequence[str] | None = None,
         target: Any = None,
+        space: WaveSpace | None = None,
         limit: int | None = None,
     ) -> AudioSource:
         from mmadv_audio.source import AudioSource
 
         return AudioSource(
             path, audio_column=audio_column, transcript_column=transcript_column, label_column=label_column, rate=rate,
-            classes=classes, target=target, limit=limit,
+            classes=classes, target=target, space=space, limit=limit,
         )  # fmt: skip
 
     def write(self, row: Waves, path: Path) -> Path:

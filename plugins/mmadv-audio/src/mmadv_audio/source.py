@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from mmadv.data import Table
 from mmadv.errors import InputError, ParameterError
 from mmadv_audio.channels import read_file, resampled
 from mmadv_audio.recognisers import SpeechTarget
+from mmadv_audio.space import WaveSpace
 from mmadv_audio.transcripts import labels_of
-from mmadv_audio.waves import Waves
+from mmadv_audio.waves import FASTEST, Waves
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
 
@@ -31,11 +33,12 @@ class AudioSource:
         rate: samples a second that recordings are resampled to; the victim's own if not given, or else 16,000.
         classes: names of the classes in the victim's order, where it doesn't tell them itself or the data have others.
         target: the victim.
+        space: that recordings are attacked in.
         limit: how many examples are wanted.
 
     Attributes:
         skipped: recordings that are left out: broken, too long, of several channels, not there, outside of the folder, or such that
-            the victim can't take them or never emit their transcript.
+            the victim can't take them or never emit their transcript, or that the space has no limit for, as for silence.
 
     Raises:
         AssetError: no such file or folder, or nothing in it.
@@ -53,10 +56,11 @@ class AudioSource:
         rate: int | None = None,
         classes: Sequence[str] | None = None,
         target: Any = None,
+        space: WaveSpace | None = None,
         limit: int | None = None,
     ) -> None:
         self.rate = getattr(target, "rate", None) or 16_000 if rate is None else rate
-        if isinstance(self.rate, bool) or not isinstance(self.rate, int) or not 1000 <= self.rate <= 1_000_000:
+        if isinstance(self.rate, bool) or not isinstance(self.rate, Integral) or not 1000 <= int(self.rate) <= FASTEST:
             raise ParameterError(
                 f"rate is {self.rate!r}", where="data.rate", fix="give samples a second, such as 16000"
             )
@@ -81,6 +85,8 @@ class AudioSource:
                 target.check(wave, torch.tensor([label]))
             elif hasattr(target, "fitting"):
                 target.fitting(wave)
+            if space is not None:
+                space.around(wave)
 
         self._rows = table.sift(check, limit)
         self.name, self.skipped = table.path.name, tuple(table.skipped)

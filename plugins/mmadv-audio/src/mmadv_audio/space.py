@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 import torch
@@ -225,12 +226,13 @@ class WaveSpace:
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise ParameterError(f"unknown norm {self.norm!r}", where="norm", fix=nearest(str(self.norm), NORMS))
-        if not isinstance(self.eps, (int, float)) or not self.eps >= 0:
+        if not isinstance(self.eps, Real) or not self.eps >= 0:
             raise ParameterError(
                 f"eps is {self.eps!r}",
                 where="eps",
                 fix="give a number of at least 0; an SNR of 25 dB is 10 ** (-25 / 20)",
             )
+        object.__setattr__(self, "eps", float(self.eps))  # NumPy's numbers too
         if self.norm == "snr" and LOUDEST < self.eps < float("inf"):
             raise ParameterError(
                 f"eps is {self.eps:g}, noise {20 * math.log10(self.eps):.0f} dB louder than the signal",

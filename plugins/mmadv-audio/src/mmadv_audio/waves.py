@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, overload
 
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor
 
 from mmadv.errors import InputError
 from mmadv.rows import shared
+
+FASTEST = 768_000
+"""Samples a second, at most."""
 
 
 @dataclass(eq=False, repr=False)
@@ -49,11 +54,11 @@ class Waves:
                 f"the waveforms are a {type(waves).__name__}", where="x", fix="give a list of 1-D floating arrays"
             )
         found = [_checked(wave, row) for row, wave in enumerate(waves)]
-        kind = found[0].dtype if found else torch.float32
+        kind = functools.reduce(torch.promote_types, [wave.dtype for wave in found]) if found else torch.float32
         samples = torch.zeros(len(found), max(map(len, found), default=0), dtype=kind)
         for row, wave in enumerate(found):
             samples[row, : len(wave)] = wave
-        return cls(samples, torch.tensor([len(wave) for wave in found], dtype=torch.int64), rate)
+        return cls(samples, torch.tensor([len(wave) for wave in found], dtype=torch.int64), int(rate))
 
     @classmethod
     def joined(cls, parts: Sequence[Waves]) -> Waves:
@@ -135,7 +140,7 @@ class Waves:
 
 def _plausible(rate: Any) -> None:
     """Refuse what is no sample rate."""
-    if isinstance(rate, bool) or not isinstance(rate, int) or not 1_000 <= rate <= 768_000:
+    if isinstance(rate, bool) or not isinstance(rate, Integral) or not 1_000 <= int(rate) <= FASTEST:
         raise InputError(f"the sample rate is {rate!r}", where="rate", fix="give samples a second, such as 16000")
 
 
