@@ -104,7 +104,7 @@ def test_turns_are_never_exceeded(game, words, bound):
 def test_the_clean_episodes_that_say_when_to_act_are_charged(game):
     x, y = game.episodes(3)
     space, policy = ObsSpace("linf", 0.5, turns=Turns(most=7)), PolicyTarget(balancing())
-    ready = Timed().prepared(policy, game, space, 0)
+    ready = Timed().prepared(policy, game, ThreatModel(space), 0)
     assert ready.lessons == Lessons(200 * CALM_EPISODES, 200 * CALM_EPISODES)  # the controller never falls
     words = {"modality": "rl", "eps": 0.5, "unit": UNIT, "steps": 3, "most": 7}
     sought = mmadv.attack(policy, x, y, Timed(), **words)
@@ -113,7 +113,7 @@ def test_the_clean_episodes_that_say_when_to_act_are_charged(game):
     assert torch.equal(sought.queries, given.queries + ready.lessons.queries)
     assert sought.forwards == given.forwards + ready.lessons.queries
     assert sought.adv.taught.tolist() == [ready.lessons.steps] * 3
-    assert Timed().prepared(policy, game, ObsSpace("linf", 0.5), 0) == Timed(beta=0.0)  # any turn is taken
+    assert Timed().prepared(policy, game, ThreatModel(ObsSpace("linf", 0.5)), 0) == Timed(beta=0.0)  # any turn is taken
 
 
 def test_the_suite_is_never_weaker_than_any_of_its_members():

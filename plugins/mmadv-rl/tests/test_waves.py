@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import mmadv
+from mmadv import ThreatModel
 from mmadv.errors import ParameterError
 from mmadv.testing.victims import Counting
 from mmadv_rl.attacks.waves import FOREVER, HALVES, NEAR, Waves, every
@@ -111,7 +112,9 @@ def test_waves_are_all_there_are_and_a_seed_decides_which_are_rehearsed():
     assert torch.equal(many.ends[:, 0].abs(), torch.full((len(many.half), 1), 0.5, dtype=torch.float64))
     policy = PolicyTarget(Obedient(), output="values")
     few, space = Waves(waves=3, episodes=1), ObsSpace("linf", 0.1)
-    found = [few.prepared(policy, Game("pendulum", -40.0, HORIZON, make=Pendulum), space, 0) for _ in range(2)]
+    found = [
+        few.prepared(policy, Game("pendulum", -40.0, HORIZON, make=Pendulum), ThreatModel(space), 0) for _ in range(2)
+    ]
     assert found[0].wave.half.tolist() == found[1].wave.half.tolist()
     assert found[0].lessons == found[1].lessons
     assert HORIZON * 3 <= found[0].lessons.steps <= HORIZON * (3 + 5)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmadv.errors import InputError, ParameterError
 from mmadv.rows import shared
+from mmadv_rl.policies import one_line
 
 
 def label_of(value: float) -> int:
@@ -79,7 +80,7 @@ class Game:
             if value is None and own is None:
                 raise ParameterError(f"{self.name} does not say its {name}", where=name, fix=f"give {name}=")
             object.__setattr__(self, name, own if value is None else value)
-        if isinstance(self.below, bool) or not isinstance(self.below, (int, float)):
+        if isinstance(self.below, bool) or not isinstance(self.below, (int, float)) or not np.isfinite(self.below):
             raise ParameterError(f"below is {self.below!r}", where="below", fix="give a return, such as 475")
         if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
             raise ParameterError(f"horizon is {self.horizon!r}", where="horizon", fix="give a number of steps")
@@ -90,12 +91,23 @@ class Game:
                 where="env",
                 fix="wrap the environment so that they are a Box, such as with gymnasium.wrappers.FlattenObservation",
             )
-        if not isinstance(env.action_space, (gym.spaces.Discrete, gym.spaces.Box)):
+        acts: Any = env.action_space
+        if not isinstance(acts, (gym.spaces.Discrete, gym.spaces.Box)) or getattr(acts, "start", 0):
             raise ParameterError(
-                f"the actions of {self.name} are {type(env.action_space).__name__}",
+                f"the actions of {self.name} are {acts}",
                 where="env",
-                fix="wrap the environment so that they are Discrete or a Box",
+                fix="wrap the environment so that they are a Box, or Discrete and begin at 0",
             )
+        part = env
+        while isinstance(part, gym.Wrapper):
+            if getattr(part, "update_running_mean", False):
+                raise ParameterError(
+                    f"the {type(part).__name__} of {self.name} is still learning, so that no episode is like another",
+                    where="env",
+                    fix="set its update_running_mean = False in make=, with the statistics that the policy was trained with, "
+                    "or leave it out and give the policy a normaliser=",
+                )
+            part = part.env
         self._idle.append(env)
 
     def built(self, **options: Any) -> Any:
@@ -106,14 +118,14 @@ class Game:
         """
         import gymnasium as gym
 
+        fix = "name a registered environment, install what it needs, or give make="
         try:
-            return (self.make or partial(gym.make, self.name))(**self.options, **options)
-        except (gym.error.Error, TypeError) as error:
-            raise ParameterError(
-                f"the environment can't be made: {str(error).splitlines()[0]}",
-                where="env",
-                fix="name a registered environment, install what it needs, or give make=",
-            ) from error
+            env = (self.make or partial(gym.make, self.name))(**self.options, **options)
+        except Exception as error:
+            raise ParameterError(f"the environment can't be made: {one_line(error)}", where="env", fix=fix) from error
+        if not isinstance(env, gym.Env):
+            raise ParameterError(f"make gives a {type(env).__name__}, no environment", where="env", fix=fix)
+        return env
 
     @contextmanager
     def instances(self, count: int) -> Iterator[list[Any]]:
@@ -184,7 +196,13 @@ class Game:
         Args:
             count: how many.
             seed: of the first; each further one has the next.
+
+        Raises:
+            ParameterError: a negative number.
         """
+        for name, value in (("count", count), ("seed", seed)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ParameterError(f"{name} is {value!r}", where=name, fix="give a whole number of at least 0")
         seeds = torch.arange(seed, seed + count)
         assert self.below is not None
         return Episodes.fresh(seeds, self), torch.full((count,), label_of(self.below))

@@ -31,8 +31,8 @@ class Valued(nn.Module):
     def action_values(self, x: Tensor) -> Tensor:
         return nn.functional.one_hot(self.judge[0](x).argmax(1), self.judge[0](x).shape[1]).to(x.dtype)
 
-    def critic(self, x: Tensor) -> Tensor:
-        first, second = self.judge[0](x).topk(2, 1).values.unbind(1)
+    def critic(self, x: Tensor, answer: Tensor) -> Tensor:
+        first, second = answer.topk(2, 1).values.unbind(1)
         return first - second
 
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from mmadv.errors import InputError
 from mmadv.target import rng_preserved
-from mmadv_rl.constraints import preference
 from mmadv_rl.episodes import Game
-from mmadv_rl.play import flat
-from mmadv_rl.policies import Normalised, Sb3Policy
+from mmadv_rl.play import allowed, observed, paid
+from mmadv_rl.policies import Normalised, Sb3Policy, one_line
 from mmadv_rl.space import ObsSpace
 from mmadv_rl.target import PolicyTarget, shaped
 
@@ -89,10 +88,10 @@ class Opposed(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         count, turns = self.num_envs, self.space.turns
         with torch.no_grad():
-            may = self.space.turns.open(self.spent, self.played)
+            answer = torch.empty(0)
             if turns.gap is not None:
-                rows = torch.cat([self.now, self.memory], 1)
-                may &= preference(self.policy(shaped(rows, self.game, self.policy)), self.game) > turns.gap
+                answer = self.policy(shaped(torch.cat([self.now, self.memory], 1), self.game, self.policy))
+            may = allowed(turns, self.spent, self.played, answer, self.game)
             push = torch.from_numpy(np.asarray(self.asked, dtype=np.float32)).tanh()
             reach = self.space.eps * (1 + (WIDER - 1) * max(0.0, 1 - self.done / max(self.steps, 1)))
             self.done += count
@@ -110,10 +109,7 @@ class Opposed(VecEnv):
             ended, cut, reward = True, False, 0.0  # of an episode that breaks
             try:
                 said, reward, ended, cut, _ = self.envs[row].step(acts[row])
-                here = flat(said)
-                if not np.isfinite(reward) or not bool(torch.isfinite(here).all()):
-                    raise ValueError("the environment gave NaN or inf")
-                self.now[row] = here
+                self.now[row], reward = observed(said, self.game), paid(reward)
             except Exception:
                 ended, reward = True, 0.0
                 self.envs[row] = self.game.built()
@@ -129,20 +125,19 @@ class Opposed(VecEnv):
 
     def _begin(self, row: int) -> None:
         self.memory[row], self.played[row], self.spent[row] = 0.0, 0, 0
-        reason: object = "the first observation holds NaN or inf"
         for _ in range(TRIES):
             seed, self.next = self.next, self.next + 1
             try:
-                first = flat(self.envs[row].reset(seed=seed)[0])
+                self.now[row] = observed(self.envs[row].reset(seed=seed)[0], self.game)
             except Exception as error:
                 reason = error
                 self.envs[row] = self.game.built()
-                continue
-            if bool(torch.isfinite(first).all()):
-                self.now[row] = first
+            else:
                 return
         raise InputError(
-            f"{TRIES} episodes in a row can't be begun: {reason}", where=self.game.name, fix="mend the environment"
+            f"{TRIES} episodes in a row can't be begun: {one_line(reason)}",
+            where=self.game.name,
+            fix="mend the environment",
         )
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class RL:
             share: touched steps among those played.
             gap: only where the policy's preference is larger.
         """
-        numbers = unit if isinstance(unit, str) else tuple(float(one) for one in unit)
+        numbers = tuple(unit) if isinstance(unit, Sequence) and not isinstance(unit, str) else unit
         return space.ObsSpace(norm, eps, numbers, low, high, Turns(most, share, gap))
 
     def labels(self, y: Any) -> Any:
@@ -114,7 +114,9 @@ class RL:
                 f"a {type(target).__name__} can't play", where="target", fix="give a policy: a module or an algorithm"
             )
         asked: space.ObsSpace = threat.space  # type: ignore[assignment]
-        return Player(policy, x.game), dataclasses.replace(threat, space=asked.posed(policy, x), goal=Falls())
+        player = Player(policy, x.game)
+        player.space = asked.posed(player.policy, x)
+        return player, dataclasses.replace(threat, space=player.space, goal=Falls())
 
     def run(self, problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Counts] | None:
         """Play episodes; single observations are solved as everything is."""
@@ -122,6 +124,12 @@ class RL:
             return None
         from mmadv_rl.play import run
 
+        if not bool(torch.isfinite(episodes.returns(problem.y)).all()):
+            raise InputError(
+                "y holds NaN or inf",
+                where="y",
+                fix="give the return below which each episode is lost, or use Game.episodes",
+            )
         small = (problem.y != 0) & (episodes.returns(problem.y).abs() < 1e-300)
         if bool(small.any()):
             raise InputError(

@@ -15,16 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmadv import Attack, Problem, ThreatModel, solve
+from mmadv import Attack, Loss, Problem, ThreatModel, solve
 from mmadv.alarms import Counts, randomised
-from mmadv.errors import InputError, ParameterError
+from mmadv.errors import ParameterError
 from mmadv.goals import Steered
 from mmadv.ledger import Ledger, Signals
+from mmadv.oracle import check_granted
 from mmadv.target import rng_preserved
 from mmadv_rl.attacks.base import Lessons
-from mmadv_rl.constraints import preference
-from mmadv_rl.episodes import Episodes, return_of
+from mmadv_rl.constraints import Turns, preference
+from mmadv_rl.episodes import Episodes, Game, return_of
 from mmadv_rl.facts import known
+from mmadv_rl.policies import one_line
 from mmadv_rl.space import ObsSpace
 from mmadv_rl.target import Player, PolicyTarget, shaped
 
@@ -36,12 +38,13 @@ class Played:
     Args:
         episodes: with all their steps.
         total: (A,) float64 returns.
-        broken: (A,) bool: the environment raised or gave NaN, and the episode was lost; or the policy answered NaN.
+        broken: (A,) bool: the environment raised or gave what it can't give, and the episode was lost; or the policy answered NaN.
         queries: (A,) forward passes of the policy for the attack.
         gradients: (A,) backward passes.
         counts: for alarms.
-        reasons: why episodes broke, by row.
+        reasons: why the environment broke episodes off, by row.
         rewards: (A, T) of each step.
+        ended: (A,) bool: the environment ended the episode itself; no clock cut it.
     """
 
     episodes: Episodes
@@ -52,10 +55,12 @@ class Played:
     counts: Counts
     reasons: dict[int, str]
     rewards: Tensor | None = None
+    ended: Tensor | None = None
 
 
 Show = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""`(step, rows, observations, remembering rows, answers) -> what the policy is shown`, all but `step` of the rows still playing."""
+"""`(step, rows, observations, remembering rows, answers) -> what the policy is shown`, all but `step` of the rows still playing; NaN
+where the policy answered NaN to what it might have been shown, which loses the episode."""
 
 
 def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) -> Played:
@@ -69,7 +74,7 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
     game, count = x.game, len(x)
     assert game.horizon is not None
     total, broken = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
-    length, changed = torch.zeros_like(x.seed), torch.zeros_like(x.seed)
+    length, changed, over = torch.zeros_like(x.seed), torch.zeros_like(x.seed), torch.zeros_like(broken)
     memory = torch.zeros(count, policy.memory)
     seen: list[Tensor] = []
     true: list[Tensor] = []
@@ -80,19 +85,17 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
     playing = torch.arange(count)
     with game.instances(count) as envs:
 
-        def lose(row: int, error: object) -> None:
+        def lose(row: int, error: Exception | None = None) -> None:
             broken[row] = True
-            reasons[row] = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
-            envs[row] = None
+            if error is not None:
+                reasons[row] = one_line(error)
+                envs[row] = None
 
         for row, env in enumerate(envs):
             try:
-                now[row] = flat(env.reset(seed=int(x.seed[row]))[0])
+                now[row] = observed(env.reset(seed=int(x.seed[row]))[0], game)
             except Exception as error:
                 lose(row, error)
-        for row in range(count):
-            if not broken[row] and not bool(torch.isfinite(now[row]).all()):
-                lose(row, "the first observation holds NaN or inf")
         for step in range(game.horizon):
             playing = playing[~broken[playing]]
             if not len(playing):
@@ -103,6 +106,8 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
                 answer = policy(shaped(rows, game, policy))
             own = policy.acts(answer, game)
             shown = here if show is None else show(step, playing, here, rows, answer)
+            sound = torch.isfinite(shown).all(1)
+            shown = torch.where(sound.unsqueeze(1), shown, here)
             with torch.no_grad(), policy.held():
                 told = torch.cat([shown, memory[playing]], 1)
                 answer, after = policy.remembering(shaped(told, game, policy))
@@ -120,21 +125,19 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
             rewards.append(torch.zeros(count, dtype=torch.float64))
             going = []
             for at, row in enumerate(playing.tolist()):
-                if not bool(torch.isfinite(answer[at]).all()):
-                    lose(row, "the policy answered NaN or inf")
+                if not (bool(sound[at]) and bool(torch.isfinite(answer[at]).all())):
+                    lose(row)
                     continue
                 try:
                     said, reward, ended, cut, _ = envs[row].step(act[at])
+                    now[row], rewards[-1][row] = observed(said, game), paid(reward)
                 except Exception as error:
                     lose(row, error)
                     continue
                 length[row] += 1
-                total[row] += float(reward)
-                rewards[-1][row] = float(reward)
-                now[row] = flat(said)
-                if not np.isfinite(reward) or not bool(torch.isfinite(now[row]).all()):
-                    lose(row, "the environment gave NaN or inf")
-                elif not (ended or cut):
+                total[row] += rewards[-1][row]
+                over[row] = bool(ended)
+                if not (ended or cut):
                     going.append(row)
             playing = torch.tensor(going, dtype=torch.int64)
             if not len(playing):
@@ -148,7 +151,7 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
     )  # fmt: skip
     zero = torch.zeros_like(x.seed)
     given = torch.stack(rewards, 1) if rewards else torch.zeros(count, 0, dtype=torch.float64)
-    return Played(episodes, total, broken, zero, zero.clone(), Counts(), reasons, given)
+    return Played(episodes, total, broken, zero, zero.clone(), Counts(), reasons, given, over)
 
 
 def clean(policy: PolicyTarget, x: Episodes) -> Played:
@@ -156,27 +159,38 @@ def clean(policy: PolicyTarget, x: Episodes) -> Played:
     return run_episodes(policy, x)
 
 
-def replay(policy: PolicyTarget, x: Episodes) -> Tensor:
-    """(A,) float64 returns when the policy is shown what `x` holds, and what the environment says after that.
+def replay(policy: PolicyTarget, x: Episodes, space: ObsSpace | None = None) -> Tensor:
+    """(A,) float64 returns when the policy is shown what `x` holds, and what the environment says after that; NaN of broken episodes.
 
-    Raises:
-        InputError: an episode can't be played to its end.
+    What was rounded can bring about another action, and from there on the environment says something else than when it was
+    recorded: a step whose observation can't be turned into what `x` holds is left as it is.
+
+    Args:
+        policy: that plays.
+        x: what it is shown.
+        space: what may be made of an observation; anything if not given.
     """
+    spent = torch.zeros_like(x.seed)
 
     def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
         if step >= x.seen.shape[1]:
             return here
-        return torch.where((step < x.length[playing]).unsqueeze(1), x.seen[playing, step], here)
+        wanted = torch.where((step < x.length[playing]).unsqueeze(1), x.seen[playing, step], here)
+        if space is None:
+            return wanted
+        touched = (wanted != here).any(1)
+        touched &= allowed(space.turns, spent[playing], step, answer, x.game) & space.around(here).feasible(wanted)
+        spent[playing] += touched
+        return torch.where(touched.unsqueeze(1), wanted, here)
 
     played = run_episodes(policy, x, show)
-    if bool(played.broken.any()):
-        row, reason = next(iter(played.reasons.items()))
-        raise InputError(
-            f"an episode can't be played: {reason}",
-            where=f"row {row}, seed {int(x.seed[row])}",
-            fix="mend the environment",
-        )
-    return played.total
+    return torch.where(played.broken, float("nan"), played.total)
+
+
+def allowed(turns: Turns, spent: Tensor, step: int | Tensor, answer: Tensor, game: Game) -> Tensor:
+    """(A,) bool: where the attacker may act, having acted `spent` times, by the policy's answers to what the environment says."""
+    may = turns.open(spent, step)
+    return may if turns.gap is None else may & (preference(answer, game) > turns.gap)
 
 
 GRADIENT_SIGNS = ("gradient_rows", "zero_gradients", "broken_gradients", "first_steps", "fallen")
@@ -197,7 +211,7 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
     space: ObsSpace = problem.threat.space  # type: ignore[assignment]
     single = space.remembering(policy.memory)
     aim = getattr(attack, "objective", None)
-    goal = Steered(None if aim is None else aim(game.actions is None))
+    goal = Steered(None if aim is None else done(aim(game.actions is None), game))
     threat = ThreatModel(single, problem.threat.access, goal, problem.threat.budget)
     spent = torch.zeros_like(x.seed)
     queries, gradients = torch.zeros_like(x.seed), torch.zeros_like(x.seed)
@@ -207,12 +221,9 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
     leads = getattr(attack, "leads", None)
 
     def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
-        may = space.turns.open(spent[playing], step)
-        least = space.turns.gap
+        may = allowed(space.turns, spent[playing], step, answer, game)
         if chooses is not None:
             may &= chooses(answer, spent[playing], game)
-        if least is not None:
-            may &= preference(answer, game) > least
         index = may.nonzero()[:, 0]
         if not len(index):
             return here
@@ -224,7 +235,7 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
         if leads is not None:
             towards = leads(step, at)
         elif facts_of is not None:
-            towards = facts_of(given, own, game.actions is None)
+            towards = facts_of(given, within(own, game), game.actions is None)
         one = Problem(
             policy, threat, given, y, problem.ids[at], towards=towards, seed=seed_of(problem.seed, step),
             deterministic=problem.deterministic,
@@ -238,7 +249,7 @@ def attacked(policy: PolicyTarget, x: Episodes, problem: Problem, attack: Attack
             setattr(signals, name, getattr(signals, name) + getattr(ledger.signals, name))
         shown = here.clone()
         adv = ledger.adv.flatten(1)[:, : game.size]
-        shown[index] = torch.where(ledger.broken.unsqueeze(1), here[index], adv)
+        shown[index] = torch.where(ledger.broken.unsqueeze(1), float("nan"), adv)
         return shown
 
     played = run_episodes(policy, x, show)
@@ -286,7 +297,8 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         again_queries, again_gradients = 0, 0  # that were charged to more than one episode
         for member in (attack,) if members is None else members(player.policy, x.game, problem.threat):
             prepare = getattr(member, "prepared", None)
-            ready = member if prepare is None else prepare(player.policy, x.game, problem.threat.space, problem.seed)
+            check_granted(member, problem.threat.access, player.policy)  # before anything is rehearsed
+            ready = member if prepare is None else prepare(player.policy, x.game, problem.threat, problem.seed)
             if len(rows_):
                 part = _taken(x, rows_)
                 alone = _narrowed(problem, rows_)
@@ -306,7 +318,8 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
                     told[rows_] = torch.where(found.broken, float("nan"), found.total)
                     notes[f"return under {type(member).__name__}"] = told
                 best = _worse(best, found, rows_, lost, first=member is attack)
-        counts += Counts(errors=int(best.broken.sum()))
+        lost_at = {row: reason for row, reason in best.reasons.items() if bool(best.broken[row])}
+        counts += Counts(errors=int(best.broken.sum()) - len(lost_at), lost=len(lost_at))
     region = problem.threat.space.around(problem.x)
     feasible = region.feasible(best.episodes)
     score = lost - best.total
@@ -321,6 +334,9 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         backwards=int(best.gradients.sum()) - again_gradients,
         signals=Signals.none(torch.device("cpu")), notes=notes,
     )  # fmt: skip
+    # Notes are figures: why an episode broke off is their name, and when their value.
+    for row, reason in lost_at.items():
+        ledger.notes.setdefault(f"lost: {reason}", torch.full_like(lost, float("nan")))[row] = best.episodes.length[row]
     return ledger, counts
 
 
@@ -367,9 +383,50 @@ def _narrowed(problem: Problem, index: Tensor) -> Problem:
     )  # fmt: skip
 
 
-def flat(observation: Any) -> Tensor:
-    """An observation as (size,) float32."""
-    return torch.from_numpy(np.asarray(observation, dtype=np.float32).reshape(-1))
+def observed(said: Any, game: Game) -> Tensor:
+    """(size,) float32, what an environment says.
+
+    Raises:
+        ValueError: it is no observation of the game, or lies outside of its box.
+        TypeError: likewise.
+    """
+    found = np.asarray(said, dtype=np.float32)
+    if found.shape != game.shape:
+        raise ValueError(f"the environment gave an observation of shape {found.shape}, where {game.shape} was said")
+    flat = torch.from_numpy(found.reshape(-1))
+    if not bool(torch.isfinite(flat).all()):
+        raise ValueError("the environment gave an observation with NaN or inf")
+    low, high = game.box
+    if bool(((flat < low) | (flat > high)).any()):
+        raise ValueError("the environment gave an observation outside of its own box")
+    return flat
+
+
+def paid(reward: Any) -> float:
+    """A reward as a number.
+
+    Raises:
+        ValueError: it is none.
+        TypeError: likewise.
+    """
+    found = np.asarray(reward, dtype=np.float64)
+    if found.size != 1 or not np.isfinite(found).all():
+        raise ValueError(f"the environment gave the reward {reward!r}")
+    return float(found.reshape(()))
+
+
+def within(answer: Tensor, game: Game) -> Tensor:
+    """Answers (…, L) with the means of continuous actions inside their bounds, as the environment is told them."""
+    if game.reach is None:
+        return answer
+    low, high = (torch.as_tensor(end.reshape(-1)).to(answer) for end in game.reach)
+    means = answer[..., : len(low)].clamp(low, high)
+    return torch.cat([means, answer[..., len(low) :]], -1)
+
+
+def done(aim: Loss, game: Game) -> Loss:
+    """An objective of what is done in the end: what a bound takes back is worth nothing, though its gradient may lead on."""
+    return lambda output, y, facts: aim(within(output, game), y, facts)
 
 
 def seed_of(seed: int, step: int) -> int:

@@ -3,7 +3,7 @@
 A policy is a `torch.nn.Module` that answers observations (B, *shape) with scores of actions (B, actions), or, for continuous
 actions, with [mean, log σ] (B, 2 · actions) in the environment's unit. It may have
 
-    critic(observations) -> (B,)               the value that it gives to them
+    critic(observations) -> (B,)               the value that it gives to them; or of observations and its answers to them
     memory: int; remembering(observations, memory (B, memory)) -> (answer, memory)    for policies that remember
 """
 
@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmadv.errors import TargetError
+from mmadv.target import UNREADABLE
 
 FAMILIES = ("PPO", "A2C", "DQN", "SAC", "TD3", "RecurrentPPO")
 
@@ -36,6 +39,9 @@ class Sb3Policy(nn.Module):
     """
 
     def __init__(self, algorithm: Any) -> None:
+        from gymnasium import spaces
+        from stable_baselines3.common.preprocessing import is_image_space
+
         super().__init__()
         self.family = type(algorithm).__name__
         if self.family not in FAMILIES:
@@ -45,11 +51,23 @@ class Sb3Policy(nn.Module):
         # The last distribution of a trained policy hangs on the graph of its loss, which can't be copied and isn't needed.
         drawn = {id(part.action_dist): None for part in algorithm.policy.modules() if hasattr(part, "action_dist")}
         self.policy: Any = copy.deepcopy(algorithm.policy, drawn).double().eval()
-        space = self.policy.action_space
-        self.discrete = hasattr(space, "n")
-        self.shape = tuple(self.policy.observation_space.shape)
-        self.image = len(self.shape) == 3 and bool(getattr(self.policy, "normalize_images", False))
-        if self.family in ("SAC", "TD3"):  # squashed to [−1, 1], in the environment's unit outside
+        space, seen = self.policy.action_space, self.policy.observation_space
+        for what, one, known in (
+            ("actions", space, (spaces.Discrete, spaces.Box)), ("observations", seen, (spaces.Box,))
+        ):  # fmt: skip
+            if not isinstance(one, known):
+                raise TargetError(
+                    f"the {what} of the policy are {type(one).__name__}",
+                    where="policy",
+                    fix=f"train it with {what} that are {' or '.join(kind.__name__ for kind in known)}",
+                )
+        self.discrete = isinstance(space, spaces.Discrete)
+        self.shape = tuple(seen.shape)
+        # As its own preprocessing does: other pictures are shown to the policy as they are.
+        self.image = bool(getattr(self.policy, "normalize_images", False)) and is_image_space(seen)
+        # Squashed to [−1, 1], in the environment's unit outside.
+        self.squashed = self.family in ("SAC", "TD3") or bool(self.policy.squash_output)
+        if self.squashed:
             low, high = (torch.as_tensor(end, dtype=torch.float64) for end in (space.low, space.high))
             self.middle: Tensor
             self.radius: Tensor
@@ -70,8 +88,9 @@ class Sb3Policy(nn.Module):
             return torch.cat([mean, torch.zeros_like(mean)], 1)
         if self.family == "SAC":
             latent = policy.actor.latent_pi(policy.actor.features_extractor(x))
-            mean = policy.actor.mu(latent).tanh() * self.radius + self.middle
-            return torch.cat([mean, policy.actor.log_std(latent).clamp(-20, 2) + self.radius.log()], 1)
+            spread = policy.actor.log_std
+            spread = spread(latent).clamp(-20, 2) if isinstance(spread, nn.Module) else swaying(spread, latent)
+            return self._in_reach(policy.actor.mu(latent), spread)
         return self._headed(policy.mlp_extractor.forward_actor(policy.pi_features_extractor(x)))
 
     def remembering(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,8 +101,8 @@ class Sb3Policy(nn.Module):
         answer = self._headed(self.policy.mlp_extractor.forward_actor(latent[0]))
         return answer, torch.stack([h, c]).permute(2, 0, 1, 3).reshape(len(x), -1)
 
-    def critic(self, x: Tensor) -> Tensor:
-        """(B,) the value of observations: V, max Q, or the least Q of the policy's own action.
+    def critic(self, x: Tensor, answer: Tensor | None = None) -> Tensor:
+        """(B,) the value of observations, the answers to which may be known: V, max Q, or the least Q of the policy's own action.
 
         Raises:
             TargetError: a recurrent critic, which needs more than observations.
@@ -95,10 +114,12 @@ class Sb3Policy(nn.Module):
                 where="critic",
                 fix="give critic=, a module of observations",
             )
+        if self.family in ("DQN", "SAC", "TD3") and answer is None:
+            answer = self(x)
         if self.family == "DQN":
-            return self(x).amax(1)
+            return answer.amax(1)  # type: ignore[union-attr]
         if self.family in ("SAC", "TD3"):
-            action = (self(x)[:, : len(self.middle)] - self.middle) / self.radius
+            action = (answer[:, : len(self.middle)] - self.middle) / self.radius  # type: ignore[index]
             both = torch.cat([policy.critic.features_extractor(seen), action], 1)
             return torch.cat([network(both) for network in policy.critic.q_networks], 1).amin(1)
         return policy.value_net(policy.mlp_extractor.forward_critic(policy.vf_features_extractor(seen)))[:, 0]
@@ -108,15 +129,27 @@ class Sb3Policy(nn.Module):
         if self.discrete:
             return answer
         spread = self.policy.log_std
-        if spread.dim() == 2:  # noise that depends on the state (gSDE): weights of what the last layer says
-            spread = (latent.square() @ spread.exp().square() + 1e-6).log() / 2
-        return torch.cat([answer, spread.expand_as(answer)], 1)
+        spread = swaying(spread, latent) if spread.dim() == 2 else spread
+        return self._in_reach(answer, spread) if self.squashed else torch.cat([answer, spread.expand_as(answer)], 1)
+
+    def _in_reach(self, mean: Tensor, spread: Tensor) -> Tensor:
+        """[mean, log σ] of squashed actions, in the environment's unit."""
+        spread = spread.expand_as(mean) + self.radius.log()
+        return torch.cat([mean.tanh() * self.radius + self.middle, spread], 1)
 
     def _seen(self, x: Tensor) -> Tensor:
         x = x.to(torch.float64)
         if x.shape[1:] != self.shape and x.dim() == 4 and x.permute(0, 3, 1, 2).shape[1:] == self.shape:
             x = x.permute(0, 3, 1, 2)
         return x / 255 if self.image else x
+
+    def extra_repr(self) -> str:
+        return f"{self.family}, image={self.image}, squashed={self.squashed}"
+
+
+def swaying(weights: Tensor, latent: Tensor) -> Tensor:
+    """log σ of noise that depends on the state (gSDE): its `weights` are of what the last layer says."""
+    return (latent.square() @ weights.exp().square() + 1e-6).log() / 2
 
 
 class Normalised(nn.Module):
@@ -147,13 +180,24 @@ class Normalised(nn.Module):
         """With the statistics of a `VecNormalize`.
 
         Raises:
-            TargetError: it is still learning, so that the policy would move under the attack.
+            TargetError: it is still learning, so that the policy would move under the attack; it leaves observations as they
+                are; or it is something else.
         """
+        found: Any = getattr(normaliser, "obs_rms", None)
+        if not getattr(normaliser, "norm_obs", True):
+            raise TargetError(
+                "the normaliser leaves observations as they are", where="normaliser", fix="leave normaliser= out"
+            )
+        if not (hasattr(found, "mean") and hasattr(normaliser, "training")):
+            raise TargetError(
+                f"the normaliser is a {type(normaliser).__name__} without statistics of observations that are a Box",
+                where="normaliser",
+                fix="give the VecNormalize that the policy was trained with",
+            )
         if normaliser.training:
             raise TargetError(
                 "the normaliser is still learning", where="normaliser", fix="set normaliser.training = False first"
             )
-        found = normaliser.obs_rms
         return cls(policy, found.mean, found.var, normaliser.clip_obs, normaliser.epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,8 +206,8 @@ class Normalised(nn.Module):
     def remembering(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         return self.policy.remembering(self._seen(x), memory)
 
-    def critic(self, x: Tensor) -> Tensor:
-        return self.policy.critic(self._seen(x))
+    def extra_repr(self) -> str:
+        return f"clip={self.clip}"
 
     def _seen(self, x: Tensor) -> Tensor:
         x = x.to(torch.float64)
@@ -171,19 +215,34 @@ class Normalised(nn.Module):
 
 
 class Stacked(nn.Module):
-    """A policy of the last k observations, stacked on their first axis: earlier ones are remembered as they were shown.
+    """A policy of the last k observations: earlier ones are remembered as they were shown.
+
+    They are stacked as the policy sees them: on the first axis, or on the last, as Stable-Baselines3 stacks frames whose channels
+    are last, whether it transposes them afterwards or not. What does not say its `shape` sees them on the first axis.
 
     Args:
-        policy: of (B, k · c, …).
-        shape: (c, …) of one observation.
+        policy: of (B, k · c, …) or (B, …, k · c).
+        shape: of one observation.
         k: how many.
+
+    Raises:
+        TargetError: a policy of another shape.
     """
 
     def __init__(self, policy: nn.Module, shape: tuple[int, ...], k: int) -> None:
         super().__init__()
         self.policy: Any = policy
         self.shape, self.k = shape, k
-        self.size = int(torch.tensor(shape).prod())
+        first, last = (k * shape[0], *shape[1:]), (*shape[:-1], k * shape[-1])
+        wanted = shape_of(policy)
+        if wanted not in (None, first, last, last[-1:] + last[:-1]):
+            raise TargetError(
+                f"the policy sees {wanted}, and {k} observations of {shape} make {first} or {last}",
+                where="stack",
+                fix="give the stack= and the shape= of one observation that it was trained with",
+            )
+        self.first = wanted in (None, first)
+        self.size = int(np.prod(shape))
         self.memory = (k - 1) * self.size
         self.eval()
 
@@ -192,8 +251,31 @@ class Stacked(nn.Module):
 
     def remembering(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         frames = torch.cat([memory.to(x), x.flatten(1)], 1)
-        stacked = frames.reshape(len(x), self.k * self.shape[0], *self.shape[1:])
-        return self.policy(stacked), frames[:, self.size :]
+        return self.policy(self._stacked(frames)), frames[:, self.size :]
+
+    def newest(self, values: Tensor) -> Tensor:
+        """(size,) of figures for each number that the policy sees, those of the newest observation."""
+        places = self._stacked(torch.arange(self.k * self.size).unsqueeze(0))
+        if len(shape := shape_of(self.policy) or ()) == 3 and places.shape[1:] != shape:
+            places = places.permute(0, 3, 1, 2)
+        found = torch.empty_like(values.reshape(-1))
+        found[places.flatten()] = values.reshape(-1)
+        return found[-self.size :]
+
+    def _stacked(self, frames: Tensor) -> Tensor:
+        if self.first:
+            return frames.reshape(len(frames), self.k * self.shape[0], *self.shape[1:])
+        return frames.reshape(len(frames), self.k, *self.shape).movedim(1, -2).flatten(-2)
+
+    def extra_repr(self) -> str:
+        return f"{self.k} of {self.shape}"
+
+
+def shape_of(policy: Any) -> tuple[int, ...] | None:
+    """Of what a policy sees, as far as it, or what is behind its normaliser, says so."""
+    while isinstance(policy, Normalised):
+        policy = policy.policy
+    return getattr(policy, "shape", None)
 
 
 def loaded(path: str | Path, game: Any, *, trusted: bool = False) -> Sb3Policy:
@@ -209,49 +291,78 @@ def loaded(path: str | Path, game: Any, *, trusted: bool = False) -> Sb3Policy:
     Raises:
         TargetError: no such file, or one that can't be read so.
     """
-    import stable_baselines3
-
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read("data"))
+            about = dict(json.loads(archive.read("data")))
             with archive.open("policy.pth") as weights:
-                state = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+                state = dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except (*UNREADABLE, zipfile.BadZipFile, pickle.UnpicklingError, EOFError) as error:
         raise TargetError(
-            f"the policy can't be read: {error}", where=str(path), fix="give a file that model.save(…) wrote"
+            f"the policy can't be read: {one_line(error)}", where=str(path), fix="give a file that model.save(…) wrote"
         ) from error
-    family = _family(about, state)
-    if trusted:
-        return Sb3Policy(getattr(stable_baselines3, family).load(path, device="cpu"))
-    with game.instances(1) as (env,):
-        algorithm = getattr(stable_baselines3, family)(_policy_name(game, state), env, device="cpu")
-        settings = about.get("policy_kwargs", {})
-        if isinstance(settings, dict) and ":serialized:" not in settings and settings:
-            algorithm = getattr(stable_baselines3, family)(
-                _policy_name(game, state), env, policy_kwargs=settings, device="cpu"
-            )
+    family = _family(state)
+    make = _maker(family)
+    trust = "pass trusted=True if you trust the file, which unpickles it, or load it yourself and pass the algorithm"
     try:
+        if trusted:
+            return Sb3Policy(make.load(path, device="cpu"))
+        settings = about.get("policy_kwargs") or {}
+        pickled = set(settings) - OF_TRAINING if ":serialized:" in settings else set()
+        if pickled:
+            raise TargetError(
+                f"the policy's {', '.join(sorted(pickled))} can only be read by unpickling", where=str(path), fix=trust
+            )
+        own = {} if ":serialized:" in settings else settings
+        noise = {"use_sde": True} if about.get("use_sde") is True else {}
+        with game.instances(1) as (env,):
+            algorithm = make(_policy_name(family, state), env, policy_kwargs=dict(own), device="cpu", **noise)
         algorithm.policy.load_state_dict(state)
-    except RuntimeError as error:
+    except (*UNREADABLE, AssertionError, pickle.UnpicklingError, EOFError) as error:
         raise TargetError(
-            f"the weights don't fit the ordinary policy of {family}: {str(error).splitlines()[-1].strip()}",
+            f"what the file says does not make a policy of {family} in {game.name}: {one_line(error)}",
             where=str(path),
-            fix="pass trusted=True if you trust the file, which unpickles it, or load it yourself and pass the algorithm",
+            fix="choose the game that it was trained in" if trusted else trust,
         ) from error
     return Sb3Policy(algorithm)
 
 
-def _family(about: dict[str, Any], state: dict[str, Any]) -> str:
+OF_TRAINING = {":type:", ":serialized:", "optimizer_class", "optimizer_kwargs"}
+"""What pickled settings may hold that says nothing of what a policy answers, such as A2C's optimiser."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line.
+
+    Example:
+        >>> one_line(ValueError()), one_line(KeyError("a"))
+        ('ValueError', "KeyError: 'a'")
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+
+
+def _family(state: dict[str, Any]) -> str:
     """Which algorithm wrote a file, from the names of its weights."""
-    if any(name.startswith("q_net.") for name in state):
-        return "DQN"
-    if any(name.startswith("actor.log_std") for name in state):
-        return "SAC"
-    if any(name.startswith("actor.mu") for name in state):
-        return "TD3"
+    for family, start in (
+        ("RecurrentPPO", "lstm_actor."), ("DQN", "q_net."), ("SAC", "actor.log_std"), ("TD3", "actor.mu")
+    ):  # fmt: skip
+        if any(name.startswith(start) for name in state):
+            return family
     return "PPO"  # A2C's policy is the same
 
 
-def _policy_name(game: Any, state: dict[str, Any]) -> str:
-    return "CnnPolicy" if any(".cnn." in name for name in state) else "MlpPolicy"
+def _maker(family: str) -> Any:
+    """The class of algorithms of a family."""
+    if family == "RecurrentPPO":
+        import sb3_contrib
+
+        return sb3_contrib.RecurrentPPO
+    import stable_baselines3
+
+    return getattr(stable_baselines3, family)
+
+
+def _policy_name(family: str, state: dict[str, Any]) -> str:
+    kind = "Cnn" if any(".cnn." in name for name in state) else "Mlp"
+    return f"{kind}LstmPolicy" if family == "RecurrentPPO" else f"{kind}Policy"

@@ -69,4 +69,6 @@ def source(
     """
     if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
         raise ParameterError(f"episodes is {episodes!r}", where="episodes", fix="give a number of at least 1")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ParameterError(f"seed is {seed!r}", where="seed", fix="give a whole number of at least 0")
     return EpisodeSource(known(env, below, horizon, options), episodes, seed)

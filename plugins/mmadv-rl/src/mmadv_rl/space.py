@@ -161,6 +161,12 @@ class ObsSpace:
             raise ParameterError(f"eps is {self.eps!r}", where="eps", fix="give a number of at least 0, in units")
         if isinstance(self.unit, str) and self.unit not in UNITS:
             raise ParameterError(f"unknown unit {self.unit!r}", where="unit", fix=nearest(self.unit, UNITS))
+        if not isinstance(self.unit, str) and not _measures(self.unit):
+            raise ParameterError(
+                f"unit is {str(self.unit)[:60]}",
+                where="unit",
+                fix="give a finite number of at least 0 for each dimension, not all of them 0 (what has 0 is not touched)",
+            )
 
     def posed(self, target: PolicyTarget, x: Episodes) -> ObsSpace:
         """This space with the numbers that it takes from a victim and its game.
@@ -245,6 +251,13 @@ class ObsSpace:
             "steps of training": adv.taught.double(),
             "largest raw change": raw.amax(1) if raw.shape[1] else torch.zeros(len(adv)),
         }
+
+
+def _measures(unit: Any) -> bool:
+    """Whether numbers can say what counts as 1; of none, somebody else says that they are too few."""
+    if not isinstance(unit, tuple) or any(isinstance(one, bool) or not isinstance(one, (int, float)) for one in unit):
+        return False
+    return all(0 <= one < float("inf") for one in unit) and (not unit or any(one > 0 for one in unit))
 
 
 def checked(x: Any) -> Tensor | Episodes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import inspect
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +17,10 @@ from mmadv.errors import ParameterError, TargetError
 from mmadv.modality import TargetClaim
 from mmadv.target import ModuleTarget
 from mmadv_rl.episodes import Episodes, Game, label_of
-from mmadv_rl.policies import Normalised, Sb3Policy, Stacked
+from mmadv_rl.policies import Normalised, Sb3Policy, Stacked, one_line
+
+if TYPE_CHECKING:
+    from mmadv_rl.space import ObsSpace
 
 CALM_EPISODES, CALM_SEED = 10, 2**20
 """Clean episodes that the unit `std` is taken from, and the seed of the first."""
@@ -50,12 +56,18 @@ class PolicyTarget(ModuleTarget):
     ) -> None:
         if isinstance(module, Sb3Policy):
             output = output or (Output.LOGITS if module.discrete else Output.VALUES)
-        if normaliser is not None:
+        if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
+            raise ParameterError(f"stack is {stack!r}", where="stack", fix="give a number of observations")
+        if stack != 1 and shape is None:
+            raise ParameterError("stack needs the shape of one observation", where="stack", fix="give shape=")
+        normal = getattr(getattr(normaliser, "obs_rms", None), "mean", ())
+        first = shape is not None and np.size(normal) == np.prod(shape)  # observations are normalised, and then stacked
+        if normaliser is not None and not first:
             module = Normalised.of(module, normaliser)
-        if stack != 1:
-            if shape is None or stack < 1:
-                raise ParameterError("stack needs the shape of one observation", where="stack", fix="give shape=")
+        if shape is not None and stack != 1:
             module = Stacked(module, tuple(shape), stack)
+        if normaliser is not None and first:
+            module = Normalised.of(module, normaliser)
         super().__init__(module, output=output or Output.LOGITS, **options)
         if self.output not in (Output.LOGITS, Output.VALUES):
             raise ParameterError(
@@ -63,7 +75,7 @@ class PolicyTarget(ModuleTarget):
             )
         self.memory: int = getattr(module, "memory", 0)
         self._critic = critic
-        self._calm: dict[Any, Any] = {}
+        self._means: int | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.memory:
@@ -77,18 +89,39 @@ class PolicyTarget(ModuleTarget):
         shape = getattr(self.module, "shape", None) or getattr(getattr(self.module, "policy", None), "shape", None)
         seen, memory = x[:, : -self.memory], x[:, -self.memory :]
         answer, memory = self.module.remembering(seen.reshape(len(x), *(shape or (-1,))), memory)  # type: ignore[operator]
-        return answer, memory.to(x)
+        return self.read(answer), memory.to(x)
+
+    def read(self, answer: Any) -> Any:
+        """The module's answer; means of a game's actions without their log σ get zeros for it."""
+        if self._means is None or answer.shape[-1] != self._means:
+            return answer
+        return torch.cat([answer, torch.zeros_like(answer)], -1)
+
+    def fingerprint(self) -> str:
+        """With what weights don't tell, such as where a normaliser clips."""
+        return hashlib.sha256(f"{super().fingerprint()}|{self.module}|{self._means}".encode()).hexdigest()
 
     def critic(self, x: Tensor) -> Tensor:
-        """(B,) the value of observations, by the critic that is known.
+        """(B,) the value of observations, as `valued` gives it."""
+        return self.valued(x)[1]
+
+    def valued(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The answer to rows, and (B,) the value of their observations by the critic that is known, from the same pass.
+
+        A critic that the policy has inside is shown what reaches it there, after whatever is done to observations before.
 
         Raises:
-            TargetError: none is.
+            TargetError: there is none.
         """
         if self._critic is not None:
-            return self._critic(x).reshape(len(x))
-        if (own := self._own("critic")) is not None:
-            return own(x)
+            seen = x[:, : -self.memory] if self.memory else x
+            return self(x), self._critic(seen).reshape(len(x))
+        if (part := self._part("critic")) is not None and not self.memory:
+            passed: list[tuple[Any, Any]] = []
+            with part.register_forward_hook(lambda _, given, answer: passed.append((given[0], answer))):
+                answer = self(x)
+            wanted = len(inspect.signature(part.critic).parameters)  # type: ignore[arg-type]
+            return answer, part.critic(*passed[-1][:wanted]).reshape(len(x))  # type: ignore[operator]
         raise TargetError(
             "the policy has no critic",
             where=self.name,
@@ -97,18 +130,18 @@ class PolicyTarget(ModuleTarget):
 
     def action_values(self, x: Tensor) -> Tensor | None:
         """(B, actions) what the policy itself holds its discrete actions to be worth; None if it doesn't say."""
-        own = self._own("action_values")
-        return None if own is None else own(x)
+        part: Any = self._part("action_values")
+        return None if part is None else part.action_values(x)
 
-    def _own(self, name: str) -> Any:
-        """A method of the module, or of one inside it."""
-        found = (getattr(part, name, None) for part in self.module.modules())
-        return next((one for one in found if callable(one) and not isinstance(one, nn.Module)), None)
+    def _part(self, name: str) -> nn.Module | None:
+        """The module, or one inside it, that has a method of this name."""
+        found = ((part, getattr(part, name, None)) for part in self.module.modules())
+        return next((part for part, one in found if callable(one) and not isinstance(one, nn.Module)), None)
 
     @property
     def has_critic(self) -> bool:
         """Whether observations can be valued."""
-        return self._critic is not None or (not self.memory and self._own("critic") is not None)
+        return self._critic is not None or (not self.memory and self._part("critic") is not None)
 
     @property
     def normalised(self) -> bool:
@@ -117,12 +150,18 @@ class PolicyTarget(ModuleTarget):
 
     # --- in a game --------------------------------------------------------------------------------
 
-    def check_game(self, game: Game) -> None:
-        """See that the policy and a game fit each other.
+    def check_game(self, game: Game) -> PolicyTarget:
+        """The policy as it plays a game: where it answers continuous actions by their means alone, [mean, 0].
 
         Raises:
-            TargetError: they don't.
+            TargetError: they don't fit each other, or the policy is not on the CPU, where games are played.
         """
+        if self.device.type != "cpu":
+            raise TargetError(
+                f"the policy is on {self.device}, and episodes are played on the CPU",
+                where=self.name,
+                fix="call .to('cpu') first",
+            )
         want = Output.VALUES if game.actions is None else Output.LOGITS
         if self.output is not want:
             raise TargetError(
@@ -137,11 +176,11 @@ class PolicyTarget(ModuleTarget):
         try:
             with torch.no_grad(), self.held():
                 answer = self(shaped(x, game, self))
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:
             raise TargetError(
-                f"the policy refuses an observation of {game.name}, which has shape {game.shape}: {str(error).splitlines()[0]}",
+                f"the policy refuses an observation of {game.name}, which has shape {game.shape}: {one_line(error)}",
                 where=self.name,
-                fix="choose the game that it was trained in, or give normaliser= or stack=",
+                fix="choose the game that it was trained in, or give the normaliser= and stack= that it was trained with",
             ) from error
         width = game.actions or len(game.reach[0].reshape(-1))  # type: ignore[index]
         wanted = (width,) if game.actions is not None else (width, 2 * width)
@@ -151,6 +190,9 @@ class PolicyTarget(ModuleTarget):
                 where=self.name,
                 fix="choose the game that it was trained in",
             )
+        fitting = copy.copy(self)
+        fitting._means = width if game.actions is None and answer.shape[1] == width else None
+        return fitting
 
     def units(self, kind: str, game: Game) -> Tensor:
         """(size,) what counts as 1 in each dimension, in the environment's unit.
@@ -170,16 +212,24 @@ class PolicyTarget(ModuleTarget):
                 )
             return high - low
         if kind == "policy":
-            for part in self.module.modules():
-                if isinstance(part, Normalised):
-                    return part.scale.float().reshape(-1)
-            raise ParameterError("the policy has no normaliser", where="unit", fix="use unit: std, or pass normaliser=")
+            parts = list(self.module.modules())
+            for scale in (part.scale.float().reshape(-1) for part in parts if isinstance(part, Normalised)):
+                if scale.numel() == game.size:
+                    return scale
+                for part in parts:
+                    if isinstance(part, Stacked) and scale.numel() == part.k * part.size:
+                        return part.newest(scale)
+            raise ParameterError(
+                "the policy has no normaliser of the game's observations",
+                where="unit",
+                fix="use unit: std, or pass normaliser=",
+            )
         from mmadv_rl.play import clean
 
-        if (key := (kind, game.name, id(game))) not in self._calm:
+        if (key := (kind, self.fingerprint())) not in game.known:
             played = clean(self, Episodes.fresh(torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES), game)).episodes
-            self._calm[key] = played.true[played.played].double().std(0).float()
-        return self._calm[key]
+            game.known[key] = played.true[played.played].double().std(0).float()
+        return game.known[key]
 
     def acts(self, answer: Tensor, game: Game) -> np.ndarray:
         """(B, …) what the environment is told: the best action, or the mean inside its bounds."""
@@ -197,21 +247,25 @@ class Player:
     Args:
         policy: that plays.
         game: that is played.
+
+    Attributes:
+        space: what may be shown, with the numbers of the game; anything if None.
     """
 
     output = Output.LABEL
 
     def __init__(self, policy: PolicyTarget, game: Game) -> None:
-        policy.check_game(game)
-        self.policy, self.game = policy, game
+        self.policy, self.game = policy.check_game(game), game
+        self.space: ObsSpace | None = None
         self.name, self.access, self.device = policy.name, policy.access, policy.device
         self.batch_size: int | None = None
 
     def __call__(self, x: Episodes) -> Tensor:
-        """(B,) labels of the returns when the policy is shown what `x` holds; what the environment says where it holds nothing."""
+        """(B,) labels of the returns when the policy is shown what `x` holds, wherever that may still be shown: see `replay`."""
         from mmadv_rl.play import replay
 
-        return torch.tensor([label_of(value) for value in replay(self.policy, x).tolist()], dtype=torch.int64)
+        found = replay(self.policy, x, self.space).tolist()
+        return torch.tensor([label_of(value) for value in found], dtype=torch.int64)
 
     def held(self) -> AbstractContextManager[None]:
         return self.policy.held()

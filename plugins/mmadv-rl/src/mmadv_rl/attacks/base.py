@@ -105,6 +105,28 @@ def refuse_unused(attack: Any, names: Sequence[str], reason: str) -> None:
             raise ParameterError(f"{one.name} is given, and {reason}", where=one.name, fix="leave it out")
 
 
+def check_numbers(attack: Any, **ranges: tuple[type, float, float]) -> None:
+    """See that parameters are numbers that mean something.
+
+    Args:
+        attack: a dataclass.
+        **ranges: by name: `int` or `float`, and the least and the largest that it may be.
+
+    Raises:
+        ParameterError: one is none.
+    """
+    for name, (kind, least, most) in ranges.items():
+        value = getattr(attack, name)
+        fits = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not (fits and least <= value <= most):
+            raise ParameterError(
+                f"{name} is {value!r}",
+                where=name,
+                fix=f"give a {'whole ' if kind is int else ''}number of "
+                + (f"at least {least:g}" if most == float("inf") else f"{least:g} to {most:g}"),
+            )
+
+
 def continuous(oracle: Oracle) -> bool:
     """Whether the victim's actions are continuous."""
     return oracle.problem.target.output is Output.VALUES

@@ -2,20 +2,19 @@
 
     s' = random start; repeat: s' = project(s' − lr · ε · ascend(∇ V(s')))
 
-The critic is asked apart from the policy, so that its passes are no queries of the victim.
+The critic is asked in the same pass as the policy, and its gradients are the victim's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from mmadv import Access, Attack, Oracle
+from mmadv import Attack, Oracle
 from mmadv.errors import ParameterError
-from mmadv.search.pgd import default_lr
+from mmadv.search.pgd import check_lr, default_lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,40 +25,35 @@ class Critic(Attack):
         lr: length of a step as a share of ε.
 
     Example:
-        >>> Critic().steps
-        10
+        >>> Critic().access
+        <Access.GRADIENT: 3>
     """
 
     lr: float | None = None
 
-    access: ClassVar[Access] = Access.DECISION
     steps: ClassVar[int] = 10
 
     def check(self, oracle: Oracle) -> None:
-        if self.lr is not None and not self.lr > 0:
-            raise ParameterError(
-                f"lr is {self.lr}", where="Critic", fix="give a positive share of eps, or leave it out"
-            )
+        check_lr(self.lr, "Critic")
         if oracle.problem.threat.goal.needs_target:
             raise ParameterError(
                 "targets is given, and the critic has no aim but low values", where="Critic", fix="use rl.pgd"
             )
         target = oracle.problem.target
-        if not hasattr(target, "critic"):
+        if not hasattr(target, "valued"):
             raise ParameterError("the target has no critic", where=target.name, fix="adapt the policy by this plugin")
 
     def init(self, oracle: Oracle) -> Tensor:
         return oracle.region.jitter(oracle.noise)
 
     def step(self, state: Tensor, oracle: Oracle) -> Tensor:
-        with torch.enable_grad():
-            adv = state.detach().requires_grad_()
-            target = oracle.problem.target
-            memory = getattr(target, "memory", 0)
-            value = target.critic(adv[:, : adv.shape[1] - memory] if memory else adv)  # type: ignore[attr-defined]
-            grad = torch.autograd.grad(value.sum(), adv)[0]
-        oracle.evaluate(state, merit=-value.detach().to(state.dtype))
-        grad = torch.nan_to_num(-grad, 0.0, 0.0, 0.0)
+        valued: Any = oracle.problem.target.valued  # type: ignore[attr-defined]
+
+        def worthless(x: Tensor) -> tuple[Tensor, Tensor]:
+            answer, value = valued(x)
+            return answer, -value
+
+        grad = oracle.evaluate(state, value=worthless, grad=True).grad
         return oracle.region.climb_(state, grad, self.lr or default_lr(oracle.steps))
 
     def pending(self, state: Tensor) -> None:

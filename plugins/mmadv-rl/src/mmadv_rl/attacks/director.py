@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mmadv import Budget, Loss, Oracle, Problem, Targeted, ThreatModel, losses, solve
+from mmadv import Loss, Oracle, Problem, Targeted, ThreatModel, losses, solve
 from mmadv.errors import ParameterError
 from mmadv.ledger import Ledger
 from mmadv.search.pgd import PGD as Search
 from mmadv.search.pgd import State, default_lr
-from mmadv_rl.attacks.base import Lessons, refuse_unused
-from mmadv_rl.attacks.robust_sarsa import DISCRETE, TRAIN_SEED, RobustSarsa, lessons, transitions
+from mmadv_rl.attacks.base import Lessons, check_numbers, refuse_unused
+from mmadv_rl.attacks.robust_sarsa import DISCRETE, INF, TRAIN_SEED, RobustSarsa, lessons, transitions
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
@@ -55,17 +55,17 @@ class Director(RobustSarsa):
 
     fits: int = 3
 
-    def check(self, oracle: Oracle) -> None:
-        super().check(oracle)
-        if not isinstance(self.fits, int) or self.fits < 1:
-            raise ParameterError(f"fits is {self.fits!r}", where="fits", fix="give a whole number of at least 1")
+    def _check(self) -> None:
+        super()._check()
+        check_numbers(self, fits=(int, 1, INF))
 
-    def prepared(self, policy: Any, game: Game, space: Any, seed: int) -> Director:
-        """The attack with a Q learned for a policy, its game and a radius.
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Director:
+        """The attack with a Q learned for a policy, its game and a threat model, which holds for what it tries on the way too.
 
         Raises:
-            ParameterError: continuous actions, or a policy that remembers.
+            ParameterError: continuous actions, or a policy that remembers; a number that means nothing.
         """
+        self._check()
         if self.q is not None:
             return self
         if game.actions is None or policy.memory:
@@ -75,9 +75,9 @@ class Director(RobustSarsa):
                 fix="use rl.robust_sarsa, or rl.mad",
             )
         refuse_unused(self, ("reg", "action_eps"), DISCRETE)
-        key = ("director", policy.fingerprint(), space, self.gamma, self.episodes, self.rounds, self.fits, seed)
+        key = ("director", policy.fingerprint(), threat, self.gamma, self.episodes, self.rounds, self.fits, seed)
         if key not in game.known:
-            game.known[key] = self._fitted(policy, game, space, seed)
+            game.known[key] = self._fitted(policy, game, threat, seed)
         return replace(self, q=game.known[key])
 
     def objective(self, values: bool) -> Loss:
@@ -90,22 +90,21 @@ class Director(RobustSarsa):
         adv = oracle.region.climb_(state.adv, grad, self.lr or default_lr(oracle.steps // order.shape[1] + 1))
         return replace(state, adv=adv, step=state.step + 1)
 
-    def _fitted(self, policy: Any, game: Game, space: Any, seed: int) -> Worth:
+    def _fitted(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Worth:
         """Q of the attacker's own Bellman equation."""
         from mmadv_rl.play import attacked
 
-        played, spent = wandering(policy, game, space, self.episodes, seed)
+        played, spent = wandering(policy, game, threat, self.episodes, seed)
         parts, reach = [], []
         net: Worth | None = None
         for fit in range(self.fits):
             if net is not None:
                 seeds = torch.arange(TRAIN_SEED, TRAIN_SEED + self.episodes) + seed + fit * self.episodes
-                threat = ThreatModel(space, policy.access, budget=Budget())
                 problem = Problem(policy, threat, None, seeds, seeds, seed=seed)
                 played = attacked(policy, Episodes.fresh(seeds, game), problem, replace(self, q=net))
                 spent += lessons(played)
             parts.append(transitions([played], game))
-            found, asked = reachable(policy, game, space, parts[-1][3])
+            found, asked = reachable(policy, game, threat, parts[-1][3])
             reach.append(found)
             spent += asked
             s, a, r, after, _, ended = (torch.cat([part[column] for part in parts]) for column in range(6))
@@ -186,7 +185,7 @@ def taken(output: Tensor, facts: Tensor) -> Tensor:
     return facts.to(output).gather(-1, output.argmax(-1, keepdim=True)).squeeze(-1)
 
 
-def wandering(policy: Any, game: Game, space: Any, count: int, seed: int) -> tuple[Played, Lessons]:
+def wandering(policy: Any, game: Game, threat: ThreatModel, count: int, seed: int) -> tuple[Played, Lessons]:
     """Episodes in which the policy is often led to any of the actions that it can be led to, so that all are seen everywhere.
 
     A policy without memory does what it is shown something for: an observation that brings an action about in one place does
@@ -203,7 +202,7 @@ def wandering(policy: Any, game: Game, space: Any, count: int, seed: int) -> tup
     spread = policy.units("std", game)
     tried = [known, (known + spread * torch.randn(known.shape, generator=generator)).clamp(low, high)]
     asked = Lessons()
-    for _, ledger in steered(policy, game, space, known, doing(policy, game, known)):
+    for _, ledger in steered(policy, game, threat, known, doing(policy, game, known)):
         asked += Lessons(0, int(ledger.queries.sum()), int(ledger.gradients.sum()))
         tried.append(ledger.adv.flatten(1))
     shown = torch.cat(tried)
@@ -231,10 +230,10 @@ def doing(policy: Any, game: Game, x: Tensor) -> Tensor:
 
 
 def steered(
-    policy: Any, game: Game, space: Any, x: Tensor, own: Tensor, steps: int = 10
+    policy: Any, game: Game, threat: ThreatModel, x: Tensor, own: Tensor, steps: int = 10
 ) -> Iterator[tuple[tuple[Tensor, int], Ledger]]:
     """For each action: observations of (A, size) whose own one is another, and what leads from them to it, as far as it is found."""
-    threat = ThreatModel(space, policy.access, Targeted(), Budget(steps=steps))
+    threat = replace(threat, goal=Targeted(), budget=replace(threat.budget, steps=steps))
     for action in range(game.actions or 0):
         rest = (own != action).nonzero()[:, 0]
         if len(rest):
@@ -244,11 +243,11 @@ def steered(
             yield (rest, action), solve(problem, Search(restarts=RESTARTS))
 
 
-def reachable(policy: Any, game: Game, space: Any, x: Tensor) -> tuple[Tensor, Lessons]:
+def reachable(policy: Any, game: Game, threat: ThreatModel, x: Tensor) -> tuple[Tensor, Lessons]:
     """(A, actions) bool: which actions the policy can be brought to around observations (A, size); and what was asked for it."""
     own, asked = doing(policy, game, x), Lessons(0, len(x))
     found = torch.nn.functional.one_hot(own, game.actions or 1).bool()
-    for at, ledger in steered(policy, game, space, x, own):
+    for at, ledger in steered(policy, game, threat, x, own):
         found[at] = ledger.fooled
         asked += Lessons(0, int(ledger.queries.sum()), int(ledger.gradients.sum()))
     return found, asked

@@ -21,10 +21,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmadv import Access, Attack, Oracle
+from mmadv import Access, Attack, Oracle, ThreatModel
 from mmadv.errors import ParameterError
 from mmadv.rows import like
-from mmadv_rl.attacks.base import Lessons, refuse_unused
+from mmadv_rl.attacks.base import Lessons, check_numbers, refuse_unused
 from mmadv_rl.episodes import Game
 
 
@@ -89,16 +89,17 @@ class Learned(Attack):
             )
 
     def _check(self) -> None:
-        for name, value, good in (
-            ("training", self.training, isinstance(self.training, int) and self.training >= 1),
-            ("gamma", self.gamma, 0 <= self.gamma <= 1), ("lr", self.lr, self.lr > 0),
-            ("candidates", self.candidates, self.candidates >= 2 and self.candidates % 2 == 0),
-            ("sigma", self.sigma, self.sigma > 0),
-        ):  # fmt: skip
-            if not good:
-                raise ParameterError(f"{name} is {value!r}", where=name, fix="give a number that the attack can use")
+        tiny, inf = 1e-12, float("inf")
+        check_numbers(
+            self, training=(int, 1, inf), gamma=(float, 0, 1), lr=(float, tiny, inf), candidates=(int, 2, inf),
+            sigma=(float, tiny, inf),
+        )  # fmt: skip
+        if self.candidates % 2:
+            raise ParameterError(
+                f"candidates is {self.candidates}", where="candidates", fix="give an even number; they come in pairs"
+            )
 
-    def prepared(self, policy: Any, game: Game, space: Any, seed: int) -> Learned:
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Learned:
         """The attack with an adversary trained against a policy, in its game and for a radius; trained once for them.
 
         Raises:
@@ -114,6 +115,7 @@ class Learned(Attack):
                 where="learned",
                 fix='pip install "mmadv-rl[sb3]", or give adversary=',
             )
+        space: Any = threat.space
         key = ("adversary", policy.fingerprint(), space, self.training, self.gamma, self.lr, seed)
         if key not in game.known:
             from mmadv_rl.learning import trained

@@ -118,6 +118,10 @@ def headed(loss: str, action: int | None) -> Loss:
     function = losses.by_name(loss)
 
     def objective(output: Tensor, y: Tensor, facts: Any = None) -> Tensor:
+        if action is not None and action >= output.shape[-1]:
+            raise ParameterError(
+                f"action is {action}", where="action", fix=f"the policy has actions 0 to {output.shape[-1] - 1}"
+            )
         return function(output, y) if action is None else -function(output, torch.full_like(y, action))
 
     return objective

@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmadv import Loss, Oracle
+from mmadv import Loss, Oracle, ThreatModel
 from mmadv.errors import ParameterError
 from mmadv.target import rng_preserved
-from mmadv_rl.attacks.base import Climb, Lessons, continuous, refuse_unused
+from mmadv_rl.attacks.base import Climb, Lessons, check_numbers, continuous, refuse_unused
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
     from mmadv_rl.play import Played
 
+INF = float("inf")
 TRAIN_SEED = 2**21
 DISCRETE = "there is nothing between discrete actions that Q could be even in"
 BATCH = 1024
@@ -56,8 +57,19 @@ class Value(nn.Module):
         self.register_buffer("scale", torch.ones(inputs))
         self.register_buffer("size", torch.ones(()))
         self.register_buffer("middle", torch.zeros(()))
+        self.low: Tensor
+        self.high: Tensor
+        self.register_buffer("low", torch.full((inputs,), -INF))
+        self.register_buffer("high", torch.full((inputs,), INF))
+
+    def bound(self, reach: Any) -> None:
+        """Let continuous actions, the last inputs, count for what their bounds make of them."""
+        for buffer, end in zip((self.low, self.high), reach, strict=True):
+            buffer[-end.size :] = torch.as_tensor(end.reshape(-1)).to(buffer)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Their gradient leads on beyond the bounds: where it ended there, nothing would bring an action back.
+        x = x + (x.clamp(self.low.to(x), self.high.to(x)) - x).detach()
         seen = ((x - self.mean.to(x)) / self.scale.to(x)).to(self.mean.dtype)
         return self.net(seen) * self.size + self.middle
 
@@ -96,13 +108,7 @@ class RobustSarsa(Climb):
 
     def check(self, oracle: Oracle) -> None:
         super().check(oracle)
-        for name, value, good in (
-            ("gamma", self.gamma, 0 <= self.gamma <= 1), ("episodes", self.episodes, self.episodes >= 1),
-            ("rounds", self.rounds, self.rounds >= 1), ("reg", self.reg, self.reg >= 0),
-            ("action_eps", self.action_eps, self.action_eps >= 0),
-        ):  # fmt: skip
-            if not good:
-                raise ParameterError(f"{name} is {value!r}", where=name, fix="give a number that the attack can use")
+        self._check()
         if self.q is None and self._values(oracle.region.x[:0], oracle.problem.target) is None:
             raise ParameterError(
                 "q is missing, and single observations teach none", where="q", fix="give q=, or attack episodes"
@@ -111,6 +117,12 @@ class RobustSarsa(Climb):
             refuse_unused(self, ("reg", "action_eps"), DISCRETE)
         if continuous(oracle) and not self.random_start:
             raise ParameterError("continuous actions need a random start", where="random_start", fix="leave it out")
+
+    def _check(self) -> None:
+        check_numbers(
+            self, gamma=(float, 0, 1), episodes=(int, 1, INF), rounds=(int, 1, INF), reg=(float, 0, INF),
+            action_eps=(float, 0, INF),
+        )  # fmt: skip
 
     def known(self, x: Tensor, answer: Tensor, values: bool) -> Any:
         """Values of discrete actions, or the observations, for continuous ones."""
@@ -138,12 +150,13 @@ class RobustSarsa(Climb):
 
         return worth if values else regretted
 
-    def prepared(self, policy: Any, game: Game, space: object, seed: int) -> RobustSarsa:
-        """The attack with a Q learned for a policy in its game; learned once for both.
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> RobustSarsa:
+        """The attack with a Q learned for a policy in its game; learned once for both, from what the policy does alone.
 
         Raises:
-            ParameterError: a policy that remembers, whose value is not one of observations alone.
+            ParameterError: a policy that remembers, whose value is not one of observations alone; a number that means nothing.
         """
+        self._check()
         if game.actions is not None:
             refuse_unused(self, ("reg", "action_eps"), DISCRETE)
         if self.q is not None:
@@ -171,6 +184,8 @@ class RobustSarsa(Climb):
         with rng_preserved(torch.device("cpu"), seed=seed), torch.enable_grad():
             net = Value(s.shape[1] if discrete else s.shape[1] + a.shape[1], game.actions or 1)
             x, x_after = (s, after) if discrete else (torch.cat([s, a], 1), torch.cat([after, act_after], 1))
+            if not discrete:
+                net.bound(game.reach)
             net.mean.copy_(x.mean(0))
             net.scale.copy_(x.std(0).clamp_min(1e-3))
             horizon = 1 / (1 - min(self.gamma, 0.999))
@@ -260,12 +275,12 @@ def transitions(parts: Sequence[Played], game: Game) -> tuple[Tensor, ...]:
 def _steps(played: Played, game: Game) -> tuple[Tensor, ...]:
     x, rewards = played.episodes, played.rewards
     assert rewards is not None
-    assert game.horizon is not None
+    assert played.ended is not None
     s, a = x.true.float(), x.acts.float()
     whole = x.played & ~played.broken.unsqueeze(1)
     inner = whole[:, :-1] & whole[:, 1:]
     end = torch.arange(s.shape[1]) == (x.length - 1).unsqueeze(1)
-    last = end & whole & (x.length < game.horizon).unsqueeze(1)
+    last = end & whole & played.ended.unsqueeze(1)
     ended = torch.cat([torch.zeros(int(inner.sum()), dtype=torch.bool), torch.ones(int(last.sum()), dtype=torch.bool)])
     return (
         torch.cat([s[:, :-1][inner], s[last]]), torch.cat([a[:, :-1][inner], a[last]]),

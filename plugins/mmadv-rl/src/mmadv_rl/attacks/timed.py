@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmadv import Oracle
+from mmadv import Oracle, ThreatModel
 from mmadv.search.pgd import State
-from mmadv_rl.attacks.base import Lessons
+from mmadv_rl.attacks.base import Lessons, check_numbers
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.constraints import gap, preference
 from mmadv_rl.episodes import Episodes, Game
@@ -36,11 +36,24 @@ class Timed(PGD):
 
     beta: float | None = None
 
-    def prepared(self, policy: Any, game: Game, space: Any, seed: int) -> Timed:
-        """The attack with a β for a policy, its game and the turns that there are."""
+    def check(self, oracle: Oracle) -> None:
+        self._check()
+        super().check(oracle)
+
+    def _check(self) -> None:
+        if self.beta is not None:
+            check_numbers(self, beta=(float, 0, 1))
+
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Timed:
+        """The attack with a β for a policy, its game and the turns that there are.
+
+        Raises:
+            ParameterError: a β that no difference of probabilities can have.
+        """
+        self._check()
         if self.beta is not None:
             return self
-        turns = space.turns
+        turns = threat.space.turns  # type: ignore[attr-defined]
         if turns.most is None and turns.share is None:
             return replace(self, beta=0.0)
         from mmadv_rl.play import run_episodes

@@ -20,17 +20,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mmadv import Budget, Loss, Oracle, Problem, ThreatModel
+from mmadv import Loss, Oracle, Problem, ThreatModel
 from mmadv.errors import ParameterError
 from mmadv.search.pgd import Ascent, State
-from mmadv_rl.attacks.base import Lessons, continuous, refuse_unused
+from mmadv_rl.attacks.base import Lessons, check_numbers, continuous, refuse_unused
 from mmadv_rl.attacks.director import towards_action
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.robust_sarsa import TRAIN_SEED, lessons
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
-    from mmadv_rl.space import ObsSpace
     from mmadv_rl.target import PolicyTarget
 
 FOREVER = 2**31
@@ -91,48 +90,45 @@ class Waves(PGD):
         super().check(oracle)
 
     def _check(self) -> None:
-        for name in ("episodes", "waves"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ParameterError(f"{name} is {value!r}", where=name, fix="give a whole number of at least 1")
+        check_numbers(self, episodes=(int, 1, float("inf")), waves=(int, 1, float("inf")))
         if self.action is not None:
             raise ParameterError("waves lead to several actions", where="action", fix="use rl.pgd for a certain one")
 
-    def prepared(self, policy: PolicyTarget, game: Game, space: ObsSpace, seed: int) -> Led:
-        """The attack that leads by the wave which does a policy most harm in its game inside a radius; sought once for them."""
+    def prepared(self, policy: PolicyTarget, game: Game, threat: ThreatModel, seed: int) -> Led:
+        """The attack that leads by the wave which does a policy most harm in its game under a threat model; sought once for them."""
         self._check()
         refuse_unused(self, ("loss",), "in episodes it is the actions that are led to which decide what is climbed")
-        key = ("wave", policy.fingerprint(), space, self.episodes, self.waves, seed)
+        key = ("wave", policy.fingerprint(), threat, self.episodes, self.waves, seed)
         if key not in game.known:
-            game.known[key] = self._sought(policy, game, space, seed)
+            game.known[key] = self._sought(policy, game, threat, seed)
         shared = {one.name: getattr(self, one.name) for one in fields(Ascent)}
         return Led(wave=game.known[key], **shared)
 
-    def _sought(self, policy: PolicyTarget, game: Game, space: ObsSpace, seed: int) -> Wave:
+    def _sought(self, policy: PolicyTarget, game: Game, threat: ThreatModel, seed: int) -> Wave:
         """The wave with the least mean return, and what all rehearsals cost."""
         generator = torch.Generator().manual_seed(seed)
         tried = every(game, generator)
         if len(tried.half) > self.waves:
             tried = tried.taken(torch.randperm(len(tried.half), generator=generator)[: self.waves])
-        found, cost = self._rehearsed(tried, policy, game, space, seed)
+        found, cost = self._rehearsed(tried, policy, game, threat, seed)
         best, least = tried.taken(found.argmin()[None]), found.min()
         half = int(best.half)
         halves = sorted({round(half * share) for share in NEAR} - {0, half}) if half < FOREVER else []
         if halves:
             near = Wave(best.ends.expand(len(halves), -1, -1), torch.tensor(halves))
-            found, again = self._rehearsed(near, policy, game, space, seed)
+            found, again = self._rehearsed(near, policy, game, threat, seed)
             cost += again
             if bool(found.min() < least):
                 best = near.taken(found.argmin()[None])
         return replace(best, lessons=cost)
 
     def _rehearsed(
-        self, wave: Wave, policy: PolicyTarget, game: Game, space: ObsSpace, seed: int
+        self, wave: Wave, policy: PolicyTarget, game: Game, threat: ThreatModel, seed: int
     ) -> tuple[Tensor, Lessons]:
         """(R,) mean returns of episodes under each wave, and what they cost."""
         from mmadv_rl.play import attacked
 
-        threat = ThreatModel(space, policy.access, budget=Budget(steps=1))
+        threat = replace(threat, budget=replace(threat.budget, steps=1))
         returns, cost = [], Lessons()
         for part in torch.arange(len(wave.half)).split(max(1, ROWS // self.episodes)):
             seeds = torch.arange(TRAIN_SEED + seed, TRAIN_SEED + seed + self.episodes).repeat(len(part))
