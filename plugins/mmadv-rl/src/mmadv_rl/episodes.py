@@ -92,7 +92,8 @@ class Game:
                 fix="wrap the environment so that they are a Box, such as with gymnasium.wrappers.FlattenObservation",
             )
         acts: Any = env.action_space
-        if not isinstance(acts, (gym.spaces.Discrete, gym.spaces.Box)) or getattr(acts, "start", 0):
+        late = isinstance(acts, gym.spaces.Discrete) and acts.start != 0
+        if late or not isinstance(acts, (gym.spaces.Discrete, gym.spaces.Box)):
             raise ParameterError(
                 f"the actions of {self.name} are {acts}",
                 where="env",

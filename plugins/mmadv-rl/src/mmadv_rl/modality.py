@@ -71,8 +71,16 @@ class RL:
             most: touched steps an episode.
             share: touched steps among those played.
             gap: only where the policy's preference is larger.
+
+        Raises:
+            ParameterError: a word that means nothing.
         """
-        numbers = tuple(unit) if isinstance(unit, Sequence) and not isinstance(unit, str) else unit
+        try:
+            numbers = unit if isinstance(unit, str) else tuple(float(one) for one in unit)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(
+                f"unit is {unit!r}", where="unit", fix=f"give {', '.join(space.UNITS)}, or a number for each dimension"
+            ) from error
         return space.ObsSpace(norm, eps, numbers, low, high, Turns(most, share, gap))
 
     def labels(self, y: Any) -> Any:

@@ -390,16 +390,15 @@ def observed(said: Any, game: Game) -> Tensor:
         ValueError: it is no observation of the game, or lies outside of its box.
         TypeError: likewise.
     """
-    found = np.asarray(said, dtype=np.float32)
+    found = np.array(said, dtype=np.float32)
     if found.shape != game.shape:
         raise ValueError(f"the environment gave an observation of shape {found.shape}, where {game.shape} was said")
-    flat = torch.from_numpy(found.reshape(-1))
-    if not bool(torch.isfinite(flat).all()):
+    flat, (low, high) = found.reshape(-1), game.box
+    if not np.isfinite(flat).all():
         raise ValueError("the environment gave an observation with NaN or inf")
-    low, high = game.box
-    if bool(((flat < low) | (flat > high)).any()):
+    if (flat < low.numpy()).any() or (flat > high.numpy()).any():
         raise ValueError("the environment gave an observation outside of its own box")
-    return flat
+    return torch.from_numpy(flat)
 
 
 def paid(reward: Any) -> float:
