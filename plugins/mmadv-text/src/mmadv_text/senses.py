@@ -67,7 +67,7 @@ def likely(
         >>> words = tuple("the bark of the dog woke the neighbors".split())
         >>> found = likely([(words, 1, synsets("bark", "NN"))])[0]
         >>> {synset.name(): round(chance, 1) for synset, chance in found.items() if chance > 0.1}
-        {'bark.n.02': 0.5, 'bark.n.04': 0.5}
+        {'bark.n.02': 0.5, 'bark.n.04': 0.3, 'bark.n.01': 0.2}
     """
     near = [(*_around(words, place), synsets) for words, place, synsets in questions]
     open_ones = [question for question in near if len(question[2]) > 1]
