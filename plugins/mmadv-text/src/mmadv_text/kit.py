@@ -191,7 +191,8 @@ class TextKit(Kit):
         x = self.texts(texts)
         y = self.answers(victim, x).argmax(1)
         far = sorted(self._steepest(victim, text, int(label)) for text, label in zip(texts, y, strict=True))
-        return Stage(victim, x, y, far[len(far) // 2])
+        # At least a word of each: of texts that nothing may be changed of, no attack says anything.
+        return Stage(victim, x, y, max(far[len(far) // 2], 1 / min(lengths)))
 
     def corners(self, words: SpaceWords) -> Stage:
         """Texts of a single word, whose replacement fools."""
