@@ -57,8 +57,8 @@ SCHEMA = pa.schema(
     ]
 )
 """A record. `eps` is null for a minimum-norm attack, whose `distance` answers every ε. `origin` and `origin_eps` say which
-attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack. Where the goal's
-successes have degrees (`graded`), rows are searched again at larger ε, and the better success is kept.
+attack and ε the success was found at: a success counts for every larger ε, and in a cascade for every later attack. Where it was lost
+once stored, or the goal's successes have degrees (`graded`), the row is searched again at larger ε, and the better success is kept.
 `measures` are what an example was attacked under (`Region`'s terms), fooled or not, the space's further figures of a success, and what
 the attack itself notes. Where labels are known by texts, `said` holds three: what is right, what the victim said to the clean input and
 what to the stored adversarial. `recalled` answers were known already and cost no query."""
@@ -328,7 +328,11 @@ class Audit:
                 for row, record in before.items()
                 if row not in known or (graded and record["success"] and _more(record["score"], known[row]))
             }
-            again = {row for row in known if graded and known[row]["success"] and row not in before}
+            again = {
+                row
+                for row, record in known.items()
+                if record["success"] and row not in before and (graded or not record["stored_success"])
+            }
             open_rows = torch.tensor(
                 [row for row in range(len(hashes)) if row not in known or row in again], dtype=torch.int64
             )
@@ -346,9 +350,14 @@ class Audit:
                 graded = getattr(problem.threat.goal, "graded", False)
                 names = {row: f"{row:04d}-{level}" if row in known else f"{row:04d}" for row in open_rows.tolist()}
                 for at, row in enumerate(open_rows.tolist()):
-                    if row in known and not _more(float(ledger.score[at]), known[row]):
+                    if graded and row in known and not _more(float(ledger.score[at]), known[row]):
                         ledger.fooled[at] = False  # what was found at a smaller ε stays
                 stored, decisions, measures, said = self._stored(stage, problem, ledger, open_rows, names, place, advs)
+                for at, row in enumerate(open_rows.tolist()):
+                    if not graded and row in known and ledger.fooled[at] and not stored[row]:
+                        ledger.fooled[at] = False  # what was lost once stored is lost again, and the first stays
+                        del advs[names[row]]
+                        next((place / "files").glob(f"{names[row]}.*")).unlink()
                 for at, row in enumerate(open_rows.tolist()):
                     success = bool(ledger.fooled[at])
                     fresh[row] = {

@@ -42,6 +42,24 @@ def inputs():
     return MemorySource("rows", x, y)
 
 
+class Steps(torch.nn.Module):
+    """Class 1 from a mean of 128.2 grey levels on."""
+
+    def forward(self, x):
+        lead = x.double().mean((1, 2, 3)) * 255 - 128.2
+        return torch.stack([-lead, lead], 1)
+
+
+def steps():
+    return Steps().eval()
+
+
+def greys():
+    """Pictures of 128 and of 127 whole grey levels: a change of .3 levels is rounded away, one of 3 is not."""
+    levels = torch.tensor([128.0, 127.0])[:, None, None, None].expand(2, 1, 2, 2)
+    return MemorySource("greys", levels / 255, torch.zeros(2, dtype=torch.int64))
+
+
 class Moving(torch.nn.Module):
     """A victim whose weights change while it is asked, as long as the environment says so."""
 

@@ -372,6 +372,31 @@ def test_a_full_disk_loses_nothing(finished, host, tmp_path, monkeypatch, most, 
     assert run(out, host)["digest"] == finished[1]["digest"]
 
 
+@pytest.mark.parametrize("cascade", [False, True])
+def test_a_success_that_is_lost_once_stored_is_searched_for_again_at_larger_eps(host, tmp_path, cascade):
+    spec = f"""
+title: greys
+campaigns:
+  - name: linf
+    modality: image
+    cascade: {str(cascade).lower()}
+    target: {{factory: "row_victims:steps"}}
+    data: {{factory: "row_victims:greys"}}
+    threat: {{norm: linf, eps: [0.3/255, 0.4/255, 3/255]}}
+    attacks: [image.fgsm, {{name: image.pgd, steps: 4}}]
+"""
+    audit = Audit(parse(spec), tmp_path / "run", host)
+    (campaign,) = audit.run()["campaigns"]
+    assert [point["robust"]["hits"] for point in campaign["worst"]] == [1, 1, 0]
+    assert [point["stored"]["hits"] for point in campaign["worst"]] == [2, 2, 0]
+    place = audit.place(audit.units()[0])
+    first = [one for one in audit.records(place) if one["row"] == 0]
+    found = [(one["stored_success"], round(one["origin_eps"] * 255, 1)) for one in first]
+    assert found == [(False, 0.3), (False, 0.3), (True, 3.0)]
+    assert sorted(file.name for file in (place / "files").iterdir()) == ["0000-2.png", "0000.png", "0001.png"]
+    assert list(verify(Audit.of_folder(tmp_path / "run", host))) == []
+
+
 def test_a_cascade_runs_each_attack_on_what_still_stands(finished, host, tmp_path):
     cascade = text().replace("    modality: image\n    target", "    modality: image\n    cascade: true\n    target", 1)
     summary = Audit(parse(cascade), tmp_path / "run", host).run()
