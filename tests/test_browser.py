@@ -293,4 +293,7 @@ def test_all_is_there_without_script(opened, made):
     total = sum(len(records.table(made[0], number, campaign)) for number, campaign in enumerate(made[1]["campaigns"]))
     assert len(column(page, 1)) == total
     assert not page.get_by_label("Words").is_visible()
-    assert "ε = 0.05\nworst case" in page.locator("section[aria-labelledby=c-pictures] .at title").nth(2).text_content()
+    assert (
+        "ε = 0.05 (12.8 of 255 levels at most)\nworst case"
+        in page.locator("section[aria-labelledby=c-pictures] .at title").nth(2).text_content()
+    )

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import mmadv
+from mmadv.alarms import PROBE_CALLS, PROBE_ROWS
 from mmadv.errors import AccessError, InputError, ParameterError, TargetError
 from mmadv.testing.victims import Counting
 from mmadv_rl.attacks.director import Director
@@ -181,9 +182,10 @@ def test_the_critic_is_counted_as_a_hook_on_the_policy_counts(family):
     seen.clear()
     result = mmadv.attack(target, x, y, "rl.critic", eps=0.1, unit="raw", steps=4)
     steps = int(result.adv.length.sum())
+    probes = PROBE_CALLS * PROBE_ROWS  # whether it answers by chance
     assert (
-        sum(seen) == result.forwards + game_asks + 2 * steps + 2 * 0 + 1
-    )  # clean play, this play, and the check of shapes
+        sum(seen) == result.forwards + game_asks + 2 * steps + probes + 1
+    )  # clean play, this play, the check of shapes
     assert result.backwards == 4 * steps
     assert result.forwards == 5 * steps
 
