@@ -12,12 +12,14 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mmadv.errors import AssetError
 
@@ -28,6 +30,41 @@ if TYPE_CHECKING:
 def cache_folder() -> Path:
     """Where built assets are kept: `MMADV_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("MMADV_CACHE") or platformdirs.user_cache_path("mmadv"))
+
+
+class Busy(BaseException):
+    """Another process is making what was asked for. No error: what handles those has to let it through."""
+
+
+_waits: ContextVar[bool] = ContextVar("_waits", default=True)
+
+
+@contextmanager
+def unwaiting() -> Iterator[None]:
+    """In here, an asset that another process is making raises `Busy` where it would be waited for."""
+    token = _waits.set(False)
+    try:
+        yield
+    finally:
+        _waits.reset(token)
+
+
+@contextmanager
+def making(path: Path) -> Iterator[None]:
+    """Hold the lock file of something that is made once and then read by every process.
+
+    Raises:
+        Busy: another process holds it, inside `unwaiting`.
+    """
+    lock = FileLock(path, timeout=-1 if _waits.get() else 0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Busy(path.name) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def package_files(module: str, pattern: str, *, sha256: str, distribution: str) -> list[Path]:
@@ -82,7 +119,7 @@ def trained(name: str, recipe: Mapping[str, object], train: Callable[[], dict[st
             fix="set MMADV_CACHE to a folder that you may write to",
         ) from error
     path = folder / f"{key}.safetensors"
-    with FileLock(folder / f"{key}.lock"):
+    with making(folder / f"{key}.lock"):
         if path.exists():
             try:
                 return load_file(path)
@@ -150,7 +187,7 @@ def unpacked(registry: Registry, name: str, version: str = "", *, files: Mapping
             where=str(parent),
             fix="set MMADV_CACHE to a folder that you may write to",
         ) from error
-    with FileLock(parent / f".{folder.name}.lock"), tempfile.TemporaryDirectory(dir=parent, prefix=".new-") as hidden:
+    with making(parent / f".{folder.name}.lock"), tempfile.TemporaryDirectory(dir=parent, prefix=".new-") as hidden:
         if folder.is_dir():
             return folder
         fetched, opened = Path(hidden, "fetched"), Path(hidden, "opened")

@@ -24,7 +24,7 @@ from mmadv.ledger import Status
 from mmadv.runs import Folder, RunInfo, broken_files, seal, write_json
 from mmadv.source import Examples, digest
 from mmadv.spec import Spec, parse
-from mmadv.stage import Stage, Unit
+from mmadv.stage import Stage, Unit, prepared
 from mmadv.summary import altered, finite, summarise
 from mmadv.threat import Problem
 
@@ -176,22 +176,26 @@ class Audit:
         Raises:
             AssetError: no campaign is left, or one is missing that is not optional.
         """
-        self.missing = {}
-        for stage in self.stages:
+
+        def tell(stage: Stage) -> None:
             if progress is not None:
                 progress(0, 0, f"set-up: {stage.campaign.name}")
-            try:
-                stage.prepare()
-            except AssetError as error:
-                if not stage.campaign.optional:
-                    raise
-                self.missing[stage.campaign.name] = error
-        if len(self.missing) == len(self.stages):
+
+        missing: dict[str, AssetError] = {}
+        for stage, error in prepared(self.stages, tell):
+            if error is None:
+                continue
+            if not stage.campaign.optional or not isinstance(error, AssetError):
+                raise error
+            missing[stage.campaign.name] = error
+        names = [stage.campaign.name for stage in self.stages]
+        self.missing = {name: missing[name] for name in names if name in missing}
+        if len(missing) == len(names):
             raise next(iter(self.missing.values()))
-        self.keep([stage.campaign.name for stage in self.stages if stage.campaign.name not in self.missing])
-        names = {"mmadv", "torch", *(plugin.distribution for plugin in self.host.loaded)}
+        self.keep([name for name in names if name not in missing])
+        packages = {"mmadv", "torch", *(plugin.distribution for plugin in self.host.loaded)}
         versions = {"python": platform.python_version()}
-        for name in sorted(names):
+        for name in sorted(packages):
             try:
                 versions[name] = metadata.version(name)
             except metadata.PackageNotFoundError:
@@ -222,8 +226,14 @@ class Audit:
         """
         if workers < 1:
             raise ParameterError(f"there are {workers} workers", where="workers", fix="give at least 1")
-        facts = self.facts(progress)  # what can't be resolved leaves no folder behind
-        with self.folder.locked():
+        if workers > 1:
+            from mmadv.workers import helpers
+
+            with helpers(self, workers - 1):
+                facts = self.facts(progress)
+        else:
+            facts = self.facts(progress)
+        with self.folder.locked():  # what can't be resolved has left no folder behind
             self.folder.begin(self.spec, facts)
             units = self.units()
             info = RunInfo(self.folder.path, self.spec.title, len(units))

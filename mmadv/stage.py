@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pkgutil import resolve_name
@@ -15,6 +15,7 @@ from torch import nn
 
 from mmadv import api, rows
 from mmadv.access import Access
+from mmadv.assets import Busy, unwaiting
 from mmadv.budget import Budget
 from mmadv.catalog import Catalog, build
 from mmadv.errors import AssetError, MmadvError, ParameterError, SpecError, nearest
@@ -235,6 +236,36 @@ class Stage:
             self.kind, self.target, ThreatModel(self.space(eps), access, self.goal, budget), examples.x, examples.y,
             ids=examples.ids, targets=threat.targets, seed=self.spec.seed, eot=threat.eot,
         )  # fmt: skip
+
+
+def prepared(
+    stages: Sequence[Stage], tell: Callable[[Stage], None] = lambda stage: None
+) -> Iterator[tuple[Stage, Exception | None]]:
+    """Prepare campaigns, those later for which another process is making something.
+
+    Args:
+        stages: the campaigns.
+        tell: called with each before it is taken up.
+
+    Returns:
+        Each with what went wrong.
+    """
+    waits = False
+    while stages:
+        busy = []
+        for stage in stages:
+            tell(stage)
+            try:
+                with nullcontext() if waits else unwaiting():
+                    stage.prepare()
+            except Busy:
+                busy.append(stage)
+            except Exception as error:
+                yield stage, error
+            else:
+                yield stage, None
+        waits = len(busy) == len(stages)  # there is nothing else to do
+        stages = busy
 
 
 @contextmanager

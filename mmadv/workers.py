@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from mmadv.errors import RunError
 
 if TYPE_CHECKING:
     from mmadv.audit import Audit
+    from mmadv.spec import Spec
     from mmadv.stage import Unit
 
 
@@ -34,7 +35,7 @@ def computed(audit: Audit, rows: Iterable[Sequence[Unit]], workers: int) -> Iter
         MmadvError: what a worker raised; units that stand by then are kept.
         RunError: a worker died.
     """
-    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // workers)
+    threads = _threads(workers)
     names = [stage.campaign.name for stage in audit.stages]
     allowed = [plugin.name for plugin in audit.host.loaded]
     # A fork would copy torch's threads in whatever state they are.
@@ -66,6 +67,41 @@ def computed(audit: Audit, rows: Iterable[Sequence[Unit]], workers: int) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def helpers(audit: Audit, count: int) -> Iterator[None]:
+    """While campaigns are prepared in here, from the first on, do so in further processes, from the last on.
+
+    That leaves models trained and data fetched in the cache, where whoever comes second finds them. What goes wrong in a
+    helper goes wrong here too, and is told here.
+
+    Args:
+        audit: whose campaigns.
+        count: of helpers.
+    """
+    names = [stage.campaign.name for stage in audit.stages][::-1]
+    allowed = [plugin.name for plugin in audit.host.loaded]
+    started = []
+    try:
+        for helper in range(count):
+            at = helper * len(names) // count
+            process = multiprocessing.get_context("spawn").Process(
+                target=_help,
+                args=(audit.spec, audit.folder.path, names[at:] + names[:at], allowed, _threads(count + 1)),
+            )
+            process.start()
+            started.append(process)
+        yield
+    finally:
+        for process in started:
+            process.terminate()  # nothing that they could still prepare is asked for any more
+            process.join()
+
+
+def _threads(processes: int) -> int:
+    """How many threads of torch's each of several processes may use."""
+    return max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // processes)
+
+
 _started: tuple[Path, list[str], list[str]]
 _audit: Audit | None = None
 
@@ -73,10 +109,14 @@ _audit: Audit | None = None
 def _begin(folder: Path, names: list[str], allowed: list[str], threads: int) -> None:
     """In a worker: note what it will work on, and end with the process that started it, even when that is killed."""
     global _started
+    _started = folder, names, allowed
+    _follow(threads)
+
+
+def _follow(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    _started = folder, names, allowed
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -86,6 +126,18 @@ def _begin(folder: Path, names: list[str], allowed: list[str], threads: int) -> 
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _help(spec: Spec, folder: Path, names: list[str], allowed: list[str], threads: int) -> None:
+    """In a helper: prepare campaigns in this order."""
+    from mmadv.audit import Audit
+    from mmadv.host import Host
+    from mmadv.stage import prepared
+
+    _follow(threads)
+    stages = {stage.campaign.name: stage for stage in Audit(spec, folder, Host(allowed=allowed)).stages}
+    for _ in prepared([stages[name] for name in names]):
+        pass
 
 
 def _work(unit: Unit) -> None:

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from mmadv import MemorySource
+from mmadv import MemorySource, assets
 from mmadv.testing import linear_victim
 
 ROWS, SHAPE, CLASSES = 24, (1, 4, 4), 4
@@ -96,3 +96,23 @@ def contrary_victim():
 
 def failing():
     return {}["weights"]
+
+
+def trained_victim(name, other):
+    """A victim that is trained once, and only while another of the kind is being trained too."""
+
+    def train():
+        place = assets.cache_folder()
+        with open(place / "log", "a") as log:
+            log.write(f"{name} {os.getpid()}\n")
+        (place / name).touch()
+        until = time.monotonic() + 120
+        while not (place / other).exists():
+            if time.monotonic() > until:
+                raise TimeoutError(f"{other} was not trained beside {name}")
+            time.sleep(0.01)
+        return victim().state_dict()
+
+    model = victim()
+    model.load_state_dict(assets.trained(name, {}, train))
+    return model

@@ -176,6 +176,26 @@ def test_workers_give_the_records_of_one(host, tmp_path, cascade):
     assert records(tmp_path / "shared", host) == records(tmp_path / "alone", host)
 
 
+def test_what_campaigns_need_is_made_side_by_side_and_once(host, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMADV_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    factories = [
+        '"row_victims:trained_victim", args: {name: a, other: b}',
+        '"row_victims:trained_victim", args: {name: b, other: a}',
+    ]
+    plain = text(shard=24)
+    for factory in factories:
+        plain = plain.replace('"row_victims:victim"', factory, 1)
+    again = plain.replace(
+        "campaigns:", "campaigns:\n" + plain.partition("campaigns:\n")[2].replace("name: l", "name: again-l")
+    )
+    Audit(parse(again), tmp_path / "run", host).run(workers=2)
+    made = [line.split() for line in (tmp_path / "cache/log").read_text().splitlines()]
+    assert sorted(name for name, _ in made) == ["a", "b"], "what one process makes the other doesn't"
+    assert len({process for _, process in made}) == 2
+    assert str(os.getpid()) in {process for _, process in made}
+
+
 def test_what_a_worker_raises_is_raised_with_its_fix_and_the_rest_is_kept(host, tmp_path, monkeypatch):
     monkeypatch.setenv("ROW_VICTIM_MOVES", "1")
     plain = text(shard=24).replace("row_victims:victim", "row_victims:moving_victim", 1)

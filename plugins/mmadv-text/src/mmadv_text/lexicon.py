@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nltk
-from filelock import FileLock
 
-from mmadv.assets import cache_folder, package_files, unpacked
+from mmadv.assets import cache_folder, making, package_files, unpacked
 from mmadv.errors import AssetError
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _build_wordnet(folder: Path) -> None:
         raise AssetError("the manual page lists other lexicographer files", where="lexnames.5WN.gz", fix=fix)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(folder.parent / ".wordnet.lock"),
+        making(folder.parent / ".wordnet.lock"),
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as hidden,
     ):
         if folder.is_dir():
@@ -268,7 +267,7 @@ def _tagger(folder: str) -> tuple[PerceptronTagger, str]:
     found = PerceptronTagger(load=False)
     if not path.exists():
         parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / f".{key}.lock"):
+        with making(parent / f".{key}.lock"):
             if not path.exists():
                 weights, known, classes = train_tagger(brown_sentences()).encode_json_obj()
                 _write(path, [weights, known, sorted(classes)])
