@@ -3,6 +3,8 @@
 # One thread each: on small machines torch's spinning threads make small models many times slower.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
+# Where it is set, every process compiles all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -15,7 +17,7 @@ audit: setup
 	$(RUN) mmadv.cli audit mmadv/demo.yaml --out runs/demo --workers $(WORKERS)
 
 test: setup
-	$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile
+	$(RUN) pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: setup
 	$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy

@@ -27,6 +27,8 @@ class Slow(torch.nn.Module):
         self.inner = victim()
 
     def forward(self, x):
+        if os.environ.get("ROW_VICTIM_TELLS"):
+            print("asked", flush=True)
         time.sleep(float(os.environ.get("ROW_VICTIM_DELAY", "0")))
         return self.inner(x)
 

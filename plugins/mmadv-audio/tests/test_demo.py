@@ -87,12 +87,11 @@ def test_whisper_falls_at_25_db_and_still_does_from_the_file(prompts, whisper, t
 
 
 def test_whisper_writes_a_chosen_phrase(prompts, whisper):
-    x, y = prompts.x[:2], prompts.y[:2]
-    result = mmadv.attack(whisper, x, y, "audio.cw", norm="snr", targets="open the front door", steps=60, lr=2e-3)
-    assert result.success.any()
-    for row in result.success.nonzero()[:, 0].tolist():
-        heard = whisper.texts(Waves.of([result.adv[row]], 16_000))[0]
-        assert label_of(heard) == label_of("open the front door")
+    x, y = prompts.x[:1], prompts.y[:1]
+    result = mmadv.attack(whisper, x, y, "audio.cw", norm="snr", targets="open the front door", steps=40, lr=2e-3)
+    assert result.success.all()
+    heard = whisper.texts(Waves.of([result.adv[0]], 16_000))[0]
+    assert label_of(heard) == label_of("open the front door")
 
 
 def test_what_is_masked_is_masked_by_measure(prompts, whisper):
