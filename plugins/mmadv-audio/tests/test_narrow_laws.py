@@ -25,6 +25,7 @@ class NarrowKit(AudioKit):
     """
 
     norms: tuple[str, ...] = ("masking", "linf", "l2", "snr")
+    rows: int = 4
 
     def settings(self):
         return [{"norm": norm} if norm == "masking" else {"norm": norm, "band": list(BAND)} for norm in self.norms]

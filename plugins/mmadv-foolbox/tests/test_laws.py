@@ -9,7 +9,7 @@ import mmadv
 from mmadv.catalog import Catalog
 from mmadv.errors import AccessError, AttackError, ParameterError
 from mmadv.host import default_host
-from mmadv.testing import conformance
+from mmadv.testing import Kit, conformance
 from mmadv.testing.victims import Counting, crowd, duel
 from mmadv_foolbox import attacks, bridge
 from mmadv_foolbox.library import foolbox
@@ -27,8 +27,12 @@ QUICK = {
 LONG = {"foolbox.hopskipjump": [{"initial_gradient_eval_steps": 4}], "foolbox.boundary": [{"spherical_step": 0.05}]}
 NAMES = [f"foolbox.{name}" for name, *_ in ATTACKS]
 
-test_laws = conformance("image", attacks=[name for name in NAMES if name not in LONG], settings=QUICK, laws=ENFORCED)
-test_long = conformance("image", attacks=list(LONG), settings=LONG, laws=["counted", "stored"])
+FEW = Kit(rows=4)  # each row of a foolbox attack is a thread of its own
+
+test_laws = conformance(
+    "image", attacks=[name for name in NAMES if name not in LONG], settings=QUICK, laws=ENFORCED, kit=FEW
+)
+test_long = conformance("image", attacks=list(LONG), settings=LONG, laws=["counted", "stored"], kit=FEW)
 test_words = conformance("image", attacks=["foolbox.pgd", "foolbox.mifgsm", "foolbox.fgsm"], laws=["nothing_ignored"])
 
 WORDS = {name: words[0] for name, words in (QUICK | LONG).items()}

@@ -14,7 +14,7 @@ test_laws = conformance(
     settings={
         "image.apgd": [{}, {"loss": "dlr_targeted"}],
         "image.pgd": [{}, {"restarts": 3}],
-        "image.suite": [{"ascent": 20, "squares": 100}],
+        "image.suite": [{"ascent": 10, "squares": 40}],
     },
 )
 test_noise = conformance(

@@ -71,7 +71,7 @@ def test_an_episode_is_the_same_alone_and_among_others(game, attack):
     ids = torch.arange(4) + 3
     words = {"eps": 0.4, "unit": UNIT, **({} if attack in ("rl.random", "rl.fgsm") else {"steps": 3})}
     whole = mmadv.attack(balancing(), x, y, attack, ids=ids, **words)
-    for row in range(4):
+    for row in (0, 3):
         part = mmadv.rows.take(x, slice(row, row + 1))
         one = mmadv.attack(balancing(), part, y[row : row + 1], attack, ids=ids[row : row + 1], **words)
         assert one.score[0] == whole.score[row]

@@ -68,7 +68,7 @@ class AudioKit(Kit):
         norm = float(energy.max()) + 1
         waves = []
         for row, part in enumerate(core):
-            tail = torch.zeros(64 + 3 * row)
+            tail = torch.zeros(64 + 3 * (row % 3))  # some alike: each length is a call of the victim
             tail[:] = float(((norm - energy[row]) / len(tail)).sqrt())
             waves.append(torch.cat([part, tail]))
         unit = norm**0.5 if words["norm"] == "snr" else 1.0
