@@ -6,6 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mmadv.spec import Spec, parse
 from mmadv.stage import Stage, Unit, prepared
 from mmadv.summary import altered, finite, summarise
 from mmadv.threat import Problem
+from mmadv.workers import Crew
 
 Progress = Callable[[int, int, str], None]
 """Called with what is done, of how many, and what comes next; of 0 as long as campaigns are being set up."""
@@ -226,20 +228,18 @@ class Audit:
         """
         if workers < 1:
             raise ParameterError(f"there are {workers} workers", where="workers", fix="give at least 1")
-        if workers > 1:
-            from mmadv.workers import helpers
+        with nullcontext() if workers == 1 else Crew(self, workers) as crew:
+            return self._run(crew, progress)
 
-            with helpers(self, workers - 1):
-                facts = self.facts(progress)
-        else:
-            facts = self.facts(progress)
-        with self.folder.locked():  # what can't be resolved has left no folder behind
+    def _run(self, crew: Crew | None, progress: Progress | None) -> dict[str, Any]:
+        facts = self.facts(progress)  # what can't be resolved leaves no folder behind
+        with self.folder.locked():
             self.folder.begin(self.spec, facts)
             units = self.units()
             info = RunInfo(self.folder.path, self.spec.title, len(units))
             self.host.observe("run_started", run=info)
             try:
-                for done, unit in enumerate(self._computed(units, workers, progress), 1):
+                for done, unit in enumerate(self._computed(units, crew, progress), 1):
                     if unit is not None:
                         self.host.observe("step_finished", run=info, done=done, total=len(units))
                 if progress is not None:
@@ -254,7 +254,7 @@ class Audit:
             self.host.observe("run_finished", run=info)
         return summary
 
-    def _computed(self, units: list[Unit], workers: int, progress: Progress | None) -> Iterator[Unit | None]:
+    def _computed(self, units: list[Unit], crew: Crew | None, progress: Progress | None) -> Iterator[Unit | None]:
         """Compute what is left of the units; gives each that was computed, and None for each that stood already."""
         left = []
         for unit in units:
@@ -270,22 +270,20 @@ class Audit:
             if progress is not None:
                 progress(done, len(units), f"{campaign.name}: {campaign.label(unit.attack)}")
 
-        if workers == 1:
+        if crew is None:
             for unit in left:
                 tell(unit)
                 self.compute(unit)
                 done += 1
                 yield unit
             return
-        from mmadv.workers import computed
-
         rows: dict[object, list[Unit]] = {}
         for unit in left:  # in a cascade an attack takes up what the one before it left standing
             alone = not self.stages[unit.campaign].campaign.cascade
             rows.setdefault(unit if alone else (unit.campaign, unit.shard), []).append(unit)
         if left:
             tell(left[0])
-        for unit in computed(self, rows.values(), workers):
+        for unit in crew.computed(rows.values()):
             done += 1
             tell(unit)
             yield unit
