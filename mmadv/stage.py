@@ -11,6 +11,7 @@ from functools import cached_property
 from pkgutil import resolve_name
 from typing import Any
 
+import torch
 from torch import nn
 
 from mmadv import api, rows
@@ -189,9 +190,16 @@ class Stage:
         """
         first = self._first
         space = self.space(max(self.levels, default=None))
+        busy = None
+        try:
+            device = self.target.device
+        except Busy as error:  # what the space reads can be made meanwhile
+            device, busy = torch.device("cpu"), error
         with located(self.spec, "campaigns", self.number, "threat"):
-            space.around(rows.detached(first, self.target.device))
+            space.around(rows.detached(first, device))
             space.measures(first, first)
+        if busy is not None:
+            raise busy
         size = self.spec.shard_size
         with located(self.spec, "campaigns", self.number, "plant"):
             if size < min(self.campaign.plant, self.length):

@@ -118,3 +118,7 @@ def trained_victim(name, other):
     model = victim()
     model.load_state_dict(assets.trained(name, {}, train))
     return model
+
+
+def busy_victim():
+    raise assets.Busy("its weights")

@@ -1,13 +1,18 @@
 """Assets that several processes ask for at the same time."""
 
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmadv import assets
+from mmadv.catalog import Catalog
 from mmadv.errors import AssetError
-from mmadv.stage import prepared
+from mmadv.host import Host
+from mmadv.space import BallSpace
+from mmadv.spec import parse
+from mmadv.stage import Stage, prepared
 
 
 def test_what_another_makes_is_waited_for_unless_there_is_better_to_do(tmp_path, monkeypatch):
@@ -60,3 +65,26 @@ def test_campaigns_whose_assets_are_being_made_come_last(monkeypatch):
     assert found == [("b", None), ("d", lost), ("e", None), ("c", None), ("a", None)]
     assert "".join(told) == "abcdeacaa", "in the end it is waited for"
     assert campaigns[0].busy == 6
+
+
+SPEC = """
+title: rows
+campaigns:
+  - name: linf
+    modality: image
+    target: {factory: "row_victims:busy_victim"}
+    data: {factory: "row_victims:inputs"}
+    threat: {norm: linf, eps: [0.005]}
+    attacks: [image.fgsm]
+"""
+
+
+def test_what_a_space_reads_is_made_while_another_process_makes_the_victim(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    laid = []
+    monkeypatch.setattr(BallSpace, "around", lambda self, x: laid.append(x.device))
+    stage = Stage(parse(SPEC), 0, Catalog(Host(allowed=["image"])))
+    with pytest.raises(assets.Busy):
+        stage.prepare()
+    assert laid == [torch.device("cpu")]
+    assert not stage.ready
