@@ -226,8 +226,9 @@ def targeted(target: Any, source: Any, count: int) -> dict[str, Any]:
     import mmadv
     from mmadv_audio.transcripts import labels_of
 
-    count = count // 2
-    x, y = source.x[:count], source.y[:count]
+    # Who is misheard already is left alone by ours, and would be found by the loop alone.
+    heard = (target(source.x[:count]).cpu() == source.y[:count]).nonzero()[: count // 2, 0]
+    x, y, count = mmadv.rows.take(source.x, heard), source.y[heard], len(heard)
     phrases = [PHRASES[row % len(PHRASES)] for row in range(count)]
     wanted, steps, lr = labels_of(phrases), 150 if count > 2 else 10, 2e-3
     words = {"norm": "snr", "targets": phrases, "steps": steps, "lr": lr}
