@@ -171,9 +171,11 @@ def of_counts(counts: Counts, *, eot: int) -> tuple[Alarm, ...]:
     """
     alarms = []
     for code, counted, total, suspect, invalid, message in _SIGNS:
-        share = getattr(counts, counted) / max(getattr(counts, total), 1)
+        hits, whole = getattr(counts, counted), getattr(counts, total)
+        share = hits / max(whole, 1)
         if share > suspect:
-            alarms.append(Alarm(code, Trust.INVALID if share > invalid else Trust.SUSPECT, f"{share:.1%} {message}"))
+            told = f"{share:.1%} ({hits:,} of {whole:,}) {message}"
+            alarms.append(Alarm(code, Trust.INVALID if share > invalid else Trust.SUSPECT, told))
     if counts.first_steps and not counts.random:  # chance alone moves losses
         share = _at_least(counts.fallen, counts.first_steps)
         message = (

@@ -31,7 +31,7 @@ from typer.core import TyperGroup
 
 from mmadv.catalog import qualify
 from mmadv.errors import MmadvError, ParameterError, PluginError, nearest
-from mmadv.host import HOOKS, Host, Plugin
+from mmadv.host import HOOKS, Host, Plugin, describe
 
 if TYPE_CHECKING:
     from mmadv.audit import Audit
@@ -613,12 +613,15 @@ def _cache_facts() -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the command line: an error that mmadv raises on purpose is a message and exit code 2."""
+    """Run the command line: an error is a message and exit code 2; 1 is that of gates."""
+    sys.path.append(os.getcwd())  # last, so that nothing there takes the place of a package
     try:
         app()
-    except MmadvError as error:
+    except Exception as error:
         if "--debug" in sys.argv:
             raise
+        if not isinstance(error, MmadvError):
+            error = MmadvError(describe(error), where="a victim, a plugin or mmadv itself", fix="--debug shows where")
         Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
         sys.exit(2)
 

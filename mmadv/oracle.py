@@ -661,7 +661,7 @@ def answered(target: Target, answer: Any, length: int) -> Tensor:
         raise TargetError(
             f"the victim answered {found} to {length} inputs, where {'(B,) labels' if labels else '(B, L) ' + target.output} were declared",
             where=target.name,
-            fix="return one row of class scores for each input, or wrap the victim so that it does",
+            fix="return one row of class scores for each input, or say output='label' where it answers class numbers",
         )
     if labels:
         return answer.to(torch.int64)

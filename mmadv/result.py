@@ -264,8 +264,10 @@ class Result:
             eps: radii in the threat model's unit.
 
         Raises:
-            ParameterError: the attack searched at one ε alone, and says nothing of others.
+            ParameterError: the attack searched at one ε alone, and says nothing of others; one number in place of a list.
         """
+        if isinstance(eps, (int, float)):
+            raise ParameterError(f"eps is {eps}", where="robust_accuracy", fix=f"give a list: [{eps}]")
         if not self.nearest:
             raise ParameterError(
                 f"{self.attack} searched at one eps, and its distances say nothing of others",

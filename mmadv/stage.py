@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -276,6 +277,15 @@ def prepared(
         stages = busy
 
 
+def _made_in(module: ModuleType) -> list[str]:
+    """The public functions and classes that a module defines."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
 @contextmanager
 def located(spec: Spec, *path: str | int) -> Iterator[None]:
     """Give an error that names no line of the spec the one that it comes from.
@@ -301,6 +311,8 @@ def located(spec: Spec, *path: str | int) -> Iterator[None]:
         package = (getattr(error, "name", None) or "").partition(".")[0]
         owner = package.removeprefix("mmadv_") if isinstance(error, ModuleNotFoundError) else ""
         fix = absent(owner, ()) if owner in OURS else "name it package.module:function, and install the package"
+        if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+            fix = nearest(error.name, _made_in(error.obj))
         raise SpecError(f"the factory cannot be imported: {error}", where=where, fix=fix) from error
     except TypeError as error:
         if not factory:

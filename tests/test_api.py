@@ -25,6 +25,7 @@ def nan():
 BAD = {
     # what is changed in a sound call: (error, what it says, where, part of the fix)
     "three axes": ({"x": X[0]}, InputError, r"x has shape \(3, 4, 5\)", "x", "x[None]"),
+    "texts": ({"x": ["a", "b", "c", "d"]}, InputError, "x is no tensor", "x", "batch of images"),
     "channels last": ({"x": torch.rand(4, 8, 8, 3)}, InputError, "channels stand last", "x", "permute"),
     "uint8": ({"x": (X * 255).to(torch.uint8)}, InputError, "x has dtype torch.uint8", "x", "/ 255"),
     "0 to 255": ({"x": X * 255}, InputError, r"4 of 4 inputs leave \[0, 1\]", "row 0", "scale the inputs"),
@@ -204,3 +205,5 @@ def test_a_search_at_one_radius_says_nothing_of_others():
     assert len(repr(result)) < 200
     with pytest.raises(ParameterError, match="searched at one eps"):
         result.robust_accuracy([0.1])
+    with pytest.raises(ParameterError, match=r"eps is 0\.1"):
+        result.robust_accuracy(0.1)

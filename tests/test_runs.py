@@ -482,7 +482,7 @@ def test_a_wrong_spec_is_refused_with_file_line_and_fix(host, tmp_path, change, 
 @pytest.mark.parametrize(
     ("factory", "what", "fix"),
     [
-        ("row_victims:no_such", "cannot be imported", "package.module:function"),
+        ("row_victims:victims", "cannot be imported", "did you mean 'victim'? known: "),
         ("no_such_module:victim", "cannot be imported", "package.module:function"),
         ("no_such..module:victim", "the target cannot be made: ValueError", "args"),
         ("row_victims:failing", "the target cannot be made: KeyError: 'weights'", "args"),

@@ -405,6 +405,21 @@ def test_a_name_is_found_without_a_network(own, vit, tmp_path):
     assert not (tmp_path / "run2").exists()
 
 
+def test_a_victim_of_ones_own_folder_that_raises_is_an_error_and_no_failed_gate(own, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\ndef load():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(7, 10)).eval()\n"
+    )
+    done = subprocess.run(
+        [Path(sys.executable).with_name("mmadv"), "attack", "image.fgsm", "--eps", "0.1", "--model", "mine:load",
+         "--data", own / "folder", "--out", "run"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied" in done.stderr
+    assert "--debug shows where" in done.stderr
+
+
 # --- models -----------------------------------------------------------------------------------------
 
 

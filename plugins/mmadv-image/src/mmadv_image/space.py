@@ -33,7 +33,10 @@ def checked(x: Any) -> Tensor:
     Raises:
         InputError: no batch of images, or whole numbers where [0, 1] is meant.
     """
-    images = torch.as_tensor(x)
+    try:
+        images = torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"x is no tensor: {error}", where="x", fix="give a batch of images (N, C, H, W)") from error
     if images.dim() != 4:
         raise InputError(
             f"x has shape {tuple(images.shape)}",

@@ -57,7 +57,10 @@ class TextSource:
 
         def check(row: int) -> None:
             parts = [texts[row], *([] if firsts is None else [firsts[row]])]
-            for what, missing in (("text", None in parts), ("label", labels[row] is None)):
+            for what, missing in (
+                ("text", not all((part or "").strip() for part in parts)),
+                ("label", labels[row] is None),
+            ):
                 if missing:
                     raise InputError(f"it has no {what}", where=table.where(row), fix="write one")
             longest = max(len(part or "") for part in parts)
