@@ -374,7 +374,7 @@ def attack(
         "attacks": [entry],
     }
     plain = {"title": f"{name} on {model}", "seed": seed, "campaigns": [campaign]}
-    made = Audit(parse(yaml.safe_dump(plain), "the command line"), out, host_of(ctx))
+    made = Audit(parse(yaml.safe_dump(plain), "the command line", numbered=False), out, host_of(ctx))
     print(drawing.write(made, _run(made)))
 
 

@@ -200,11 +200,8 @@ class Spec(_Strict):
         return value
 
     def where(self, *path: str | int) -> str:
-        """File and line of a value, or of what holds it."""
-        for end in range(len(path), -1, -1):
-            if path[:end] in self._lines:
-                return f"{self._file}:{self._lines[path[:end]]}"
-        return self._file
+        """File and line of a value, or of what holds it; its name where nobody wrote lines."""
+        return _place(path, self._lines, self._file)
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -239,8 +236,8 @@ def read(path: Path) -> Spec:
     return parse(text, str(path))
 
 
-def parse(text: str, file: str = "spec") -> Spec:
-    """Read a spec from text; `file` is what errors call it.
+def parse(text: str, file: str = "spec", *, numbered: bool = True) -> Spec:
+    """Read a spec from text; `file` is what errors call it, with lines where somebody wrote them.
 
     Example:
         >>> parse("title: [", "audit.yaml")
@@ -262,6 +259,8 @@ def parse(text: str, file: str = "spec") -> Spec:
         raise SpecError("the spec is not a mapping", where=file, fix="start with title: and campaigns:")
     lines: dict[tuple[str | int, ...], int] = {}
     _mark(node, (), lines, file)
+    if not numbered:
+        lines = {}
     try:
         spec = Spec.model_validate(plain)
     except ValidationError as error:
@@ -291,6 +290,14 @@ def _mark(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | 
             _mark(value, (*path, index), lines, file)
 
 
+def _place(path: Sequence[str | int], lines: dict[tuple[str | int, ...], int], file: str) -> str:
+    """File and line of a value, or of what holds it; its name where there are no lines."""
+    if not lines:
+        names = [part for part in path if isinstance(part, str)]
+        return ", ".join(filter(None, [file, *names[-1:]]))
+    return f"{file}:{next(lines[tuple(path[:end])] for end in range(len(path), -1, -1) if tuple(path[:end]) in lines)}"
+
+
 def _first(error: ValidationError, lines: dict[tuple[str | int, ...], int], file: str) -> SpecError:
     """The first thing wrong, with its line and the fix."""
     errors = error.errors()
@@ -298,23 +305,23 @@ def _first(error: ValidationError, lines: dict[tuple[str | int, ...], int], file
     found = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     path: Sequence[str | int] = found["loc"]
     shown = ".".join(str(part) for part in path) or "spec"
-    line = next((lines[tuple(path[:end])] for end in range(len(path), -1, -1) if tuple(path[:end]) in lines), 1)
+    where = _place(path, lines, file)
     message = found["msg"].removeprefix("Value error, ")
     if found["type"] == "extra_forbidden":
         known = _keys_at(path[:-1])
         return SpecError(
             f"unknown key {path[-1]!r} in {'.'.join(map(str, path[:-1])) or 'the spec'}",
-            where=f"{file}:{line}",
+            where=where,
             fix=nearest(str(path[-1]), known),
         )
     if found["type"] == "missing":
-        return SpecError(f"{shown} is missing", where=f"{file}:{line}", fix=f"add {path[-1]}:")
-    given = "" if isinstance(found["input"], (dict, list)) else f", not {found['input']!r}"
-    return SpecError(
-        f"{shown}: {message[0].lower()}{message[1:]}{given}",
-        where=f"{file}:{line}",
-        fix="see `mmadv schema` for what each key takes",
-    )
+        return SpecError(f"{shown} is missing", where=where, fix=f"add {path[-1]}:")
+    told = isinstance(found["input"], (dict, list)) or found["type"] == "value_error"
+    given = "" if told else f", not {found['input']!r}"
+    fix = "see `mmadv schema` for what each key takes"
+    if found["type"] == "float_parsing":
+        message, fix = "no number", "write a number, a fraction such as 8/255, or a ratio of amplitudes such as -20 dB"
+    return SpecError(f"{shown}: {message[0].lower()}{message[1:]}{given}", where=where, fix=fix)
 
 
 def _keys_at(path: Sequence[str | int]) -> list[str]:

@@ -460,7 +460,8 @@ def test_a_cascade_runs_each_attack_on_what_still_stands(finished, host, tmp_pat
         (("steps: 8,", "stepps: 8,"), "stepps", 13),
         (("image.fgsm", "{name: image.fgsm, steps: 3}"), "exactly one", 12),
         (("modality: image", "modality: smell"), "smell", 7),
-        (("eps: [0.005, 0.02]", "eps: [8/0]"), "divides by zero", 10),
+        (("eps: [0.005, 0.02]", "eps: [8/0]"), "divides by zero\n", 10),
+        (("eps: [0.005, 0.02]", "eps: [8/25x]"), "no number, not '8/25x'", 10),
         (("steps: 8,", "steps: 8, lr: 1/0,"), "divides by zero", 13),
         (
             ('factory: "row_victims:victim"', 'factroy: "row_victims:victim"'),
@@ -477,6 +478,15 @@ def test_a_wrong_spec_is_refused_with_file_line_and_fix(host, tmp_path, change, 
     assert f"audit.yaml:{line}" in caught.value.where
     assert caught.value.fix
     assert not (tmp_path / "run").exists()
+
+
+def test_what_nobody_wrote_into_lines_is_named_without_them():
+    assert (
+        parse(text(), "the command line", numbered=False).where("campaigns", 1, "target", "args")
+        == "the command line, args"
+    )
+    with pytest.raises(SpecError, match="the command line, seed"):
+        parse(text().replace("seed: 3", "seed: three"), "the command line", numbered=False)
 
 
 @pytest.mark.parametrize(
