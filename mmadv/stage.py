@@ -312,7 +312,7 @@ def located(spec: Spec, *path: str | int) -> Iterator[None]:
         owner = package.removeprefix("mmadv_") if isinstance(error, ModuleNotFoundError) else ""
         fix = absent(owner, ()) if owner in OURS else "name it package.module:function, and install the package"
         if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
-            fix = nearest(error.name, _made_in(error.obj))
+            fix = nearest(error.name or "", _made_in(error.obj))
         raise SpecError(f"the factory cannot be imported: {error}", where=where, fix=fix) from error
     except TypeError as error:
         if not factory:
