@@ -57,7 +57,7 @@ class Campaign:
             raise self.error
 
 
-def test_campaigns_whose_assets_are_being_made_come_last(monkeypatch):
+def test_campaigns_whose_assets_are_being_made_come_last():
     lost = AssetError("it is not installed", where="here", fix="install it")
     campaigns = [Campaign("a", busy=9), Campaign("b"), Campaign("c", busy=1), Campaign("d", error=lost), Campaign("e")]
     told = []

@@ -344,10 +344,18 @@ def tables(found: dict[str, Any]) -> str:
             + _markdown(head, rows)
         )
     if one := found.get("masking"):
-        head = ["", "success", "masked frames, mean", "least", "dB over the threshold, median", "s"]
+        head = [
+            "",
+            "heard wrong",
+            "within the threat model",
+            "masked frames, mean",
+            "least",
+            "dB over the threshold, median",
+            "s",
+        ]
         rows = [
             [
-                name, f"{cell['success']} of {cell['of']}", f"{cell['masked frames, mean']:.1%}",
+                name, f"{cell['success']} of {cell['of']}", cell["within the threat model"], f"{cell['masked frames, mean']:.1%}",
                 f"{cell['masked frames, least']:.1%}", f"{cell['dB over the threshold, median']:.1f}", _figure(cell["seconds"]),
             ]
             for name, cell in one.items() if "of" in cell
