@@ -15,7 +15,7 @@ untargeted goal climbs the loss of what is right instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -72,7 +72,7 @@ class CW(Attack):
 
     def step(self, state: State, oracle: Oracle) -> State:
         answer = oracle.evaluate(state.adv, loss=losses.log_odds, grad=True)
-        return descended(state, oracle, answer.hit, answer.grad, self.lr, self.shrink, self.patience)
+        return moved(narrowed(state, oracle, answer.hit, self.shrink, self.patience), oracle, answer.grad, self.lr)
 
     def pending(self, state: State) -> Waves:
         return state.adv
@@ -99,15 +99,19 @@ def started(oracle: Oracle, adv: Waves, start: float | None) -> State:
     return State(adv, zero, zero, radius, torch.full_like(radius, float("inf")), oracle.y * 0)
 
 
-def descended(
-    state: State, oracle: Oracle, hit: Tensor, grad: Tensor, lr: float, shrink: float, patience: int
-) -> State:
-    """One step of Adam up `grad` (A, T), inside a radius that shrinks where the iterate `hit` (A,)."""
-    region = oracle.region
-    best = torch.where(hit, torch.minimum(state.best, region.distance(state.adv)), state.best)
+def narrowed(state: State, oracle: Oracle, hit: Tensor, shrink: float, patience: int) -> State:
+    """The radius smaller where the iterate `hit` (A,), and larger where none has for long."""
+    best = torch.where(hit, torch.minimum(state.best, oracle.region.distance(state.adv)), state.best)
     waited = torch.where(hit, 0, state.waited + 1)
     tired = (waited >= patience) & best.isfinite()
-    radius = torch.where(hit, shrink * best, torch.where(tired, (state.radius + best) / 2, state.radius))
+    wider = (state.radius * best).sqrt()  # half of the way in dB
+    radius = torch.where(hit, shrink * best, torch.where(tired, wider, state.radius))
+    return replace(state, radius=radius, best=best, waited=torch.where(tired, 0, waited))
+
+
+def moved(state: State, oracle: Oracle, grad: Tensor, lr: float) -> State:
+    """One step of Adam up `grad` (A, T), inside the radius."""
+    region = oracle.region
     count = state.step + 1
     mean = 0.9 * state.mean + 0.1 * grad
     squares = grad.square()
@@ -115,5 +119,5 @@ def descended(
         squares = (squares.double().sum(-1) / region.x.length).to(grad).unsqueeze(-1).expand_as(grad)
     square = 0.999 * state.square + 0.001 * squares
     rate = (mean / (1 - 0.9**count)) / ((square / (1 - 0.999**count)).sqrt() + 1e-12)
-    adv = region.within(radius).project(state.adv.with_samples(state.adv.samples + lr * rate))
-    return State(adv, mean, square, radius, best, torch.where(tired, 0, waited), count)
+    adv = region.within(state.radius).project(state.adv.with_samples(state.adv.samples + lr * rate))
+    return replace(state, adv=adv, mean=mean, square=square, step=count)

@@ -5,8 +5,8 @@
         α · 1.2 after 20 successes, α · .8 after 50 failures
 
 `excess` is the paper's hinge in linear power. Gradients of both terms are scaled to the same length, so that α means the
-same for every victim. Beyond the paper, stage 2 runs inside the threat model's ball, which shrinks as in `cw`: under
-`norm="masking"`, towards a perturbation that lies below the threshold in every bin.
+same for every victim. Beyond the paper, stage 2 runs inside a ball that shrinks as in `cw`. Under `norm="masking"` it begins
+in the ball of what can't be heard, radius 1, with steps that are as loud in each bin as the threshold lets them be.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Imperceptible(Attack):
         bound: the largest change of a sample that stage 1 begins with; 2 is no limit.
         shrink: of the bound, and of the radius, at a success.
         patience: steps of stage 2 without a success before the radius grows again.
+        share: of the radius, a step of stage 2 under `norm="masking"`, in place of `quiet_lr`.
 
     Example:
         >>> Imperceptible(alpha=0.1).steps
@@ -63,15 +64,18 @@ class Imperceptible(Attack):
     bound: float = 2.0
     shrink: float = 0.8
     patience: int = 25
+    share: float = 0.2
 
     keeps: ClassVar[Literal["hit", "nearest"]] = "nearest"
     steps: ClassVar[int] = 400
 
     def check(self, oracle: Oracle) -> None:
         cw.refuse_odd(min(self.lr, self.quiet_lr), self.shrink, self.patience)
-        if not self.bound > 0 or self.alpha < 0:
+        if not self.bound > 0 or self.alpha < 0 or not self.share > 0:
             raise ParameterError(
-                f"bound is {self.bound}, alpha {self.alpha}", where="Imperceptible", fix="give bound > 0 and alpha >= 0"
+                f"bound is {self.bound}, alpha {self.alpha}, share {self.share}",
+                where="Imperceptible",
+                fix="give bound > 0, alpha >= 0 and share > 0",
             )
 
     def init(self, oracle: Oracle) -> State:
@@ -85,10 +89,18 @@ class Imperceptible(Attack):
     def step(self, state: State, oracle: Oracle) -> State:
         first = state.step < max(1, oracle.steps // 2)
         if not first and state.step == max(1, oracle.steps // 2):
-            state = replace(state, adv=state.found, search=replace(state.search, adv=state.found))
+            state = self._turned(state, oracle)
         answer = oracle.evaluate(state.adv, loss=losses.log_odds, grad=True)
         state = replace(state, step=state.step + 1)
         return self._louder(state, oracle, answer) if first else self._quieter(state, oracle, answer)
+
+    def _turned(self, state: State, oracle: Oracle) -> State:
+        """Where stage 2 begins."""
+        search = state.search
+        if oracle.region.threshold is not None:
+            search = replace(search, radius=(self.shrink * search.best).clamp_max(1.0))
+            state = replace(state, found=oracle.region.within(search.radius).project(state.found))
+        return replace(state, adv=state.found, search=replace(search, adv=state.found))
 
     def _louder(self, state: State, oracle: Oracle, answer: object) -> State:
         """A step of stage 1."""
@@ -113,7 +125,11 @@ class Imperceptible(Attack):
             delta = oracle.region.delta(state.adv).detach().requires_grad_()
             heard = torch.autograd.grad(masking.excess(delta, state.threshold).sum(), delta)[0]
         pull = norms.unit(grad, "l2") - like(state.alpha, grad) * norms.unit(heard, "l2")
-        search = cw.descended(state.search, oracle, hit, pull, self.quiet_lr, self.shrink, self.patience)
+        search = cw.narrowed(state.search, oracle, hit, self.shrink, self.patience)
+        if oracle.region.threshold is None:
+            search = cw.moved(search, oracle, pull, self.quiet_lr)
+        else:
+            search = replace(search, adv=oracle.region.within(search.radius).climb_(search.adv, pull, self.share))
         successes, failures = state.successes + hit, state.failures + ~hit
         up, down = hit & (successes % 20 == 0), ~hit & (failures % 50 == 0)
         alpha = state.alpha * torch.where(up, 1.2, torch.where(down, 0.8, 1.0)).to(state.alpha)
