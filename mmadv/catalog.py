@@ -7,7 +7,7 @@ name is not doubled: the modality `image` of the plugin `image` is `image`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from mmadv.errors import ParameterError, PluginError, nearest
@@ -125,13 +125,14 @@ class Catalog:
         raise ParameterError(what, where=where, fix=fix)
 
 
-def build(record: Spec, params: Mapping[str, Any], where: str = "") -> Any:
+def build(record: Spec, params: Mapping[str, Any], where: str = "", beside: Iterable[str] = ()) -> Any:
     """Call a record's factory with keyword parameters.
 
     Args:
         record: what to build.
         params: its parameters by name.
         where: what asks for it, such as a file and line; by default the record's name.
+        beside: words that may stand beside them and aren't the factory's, for hints.
 
     Returns:
         What the factory makes.
@@ -165,7 +166,7 @@ def build(record: Spec, params: Mapping[str, Any], where: str = "") -> Any:
     known = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     unknown = sorted(set(params) - set(known))
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        what, fix = f"{record.name} has no parameter {unknown[0]!r}", nearest(unknown[0], known)
+        what, fix = f"{record.name} has no parameter {unknown[0]!r}", nearest(unknown[0], [*known, *beside])
         raise ParameterError(what, where=where, fix=fix)
     if missing := [p.name for p in known.values() if p.default is p.empty and p.name not in params]:
         raise ParameterError(f"{record.name} needs the parameter {missing[0]!r}", where=where, fix=f"give {missing[0]}")

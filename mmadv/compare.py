@@ -168,8 +168,15 @@ def _named(name: str | None, known: list[str], option: str) -> str:
 
 def _compared(first: Audit, second: Audit, at: int, there: int) -> Comparison:
     sides = [(first, at, first.stages[at].campaign), (second, there, second.stages[there].campaign)]
+    kinds = [campaign.modality for _, _, campaign in sides]
     titles = [f"{audit.folder.path}: {campaign.name}" for audit, _, campaign in sides]
     (a, b), where = (audit.stages[number].levels for audit, number, _ in sides), ", ".join(titles)
+    if kinds[0] != kinds[1]:
+        raise RunError(
+            f"one campaign is of modality {kinds[0]}, the other of {kinds[1]}",
+            where=where,
+            fix="compare campaigns on the same examples, such as those of two victims",
+        )
     levels = [eps for eps in a if eps in b]
     if not levels:
         raise RunError("the campaigns have no eps in common", where=where, fix="run both at the same eps")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmadv import rows
 from mmadv.access import Access, Output
-from mmadv.errors import ParameterError, TargetError, VictimMovedError
+from mmadv.errors import ParameterError, TargetError, VictimMovedError, nearest
 from mmadv.noise import Noise
 
 
@@ -377,11 +377,19 @@ def out_of_memory(error: BaseException) -> bool:
 def refuse_pickles(folder: Path) -> None:
     """See that a local model folder can be read without unpickling; a hub name is no folder, and passes.
 
+    A name below a folder that is there is that of a folder, as the hub would be asked for a slip of the pen for long.
+
     Raises:
         TargetError: it holds no safetensors, or there is no such folder.
     """
-    if not folder.is_dir() and not re.fullmatch(r"[\w.-]*\w(/[\w.-]*\w)?", folder.as_posix()):
-        raise TargetError("there is no such folder", where=str(folder), fix="give a folder written by save_pretrained")
+    named = re.fullmatch(r"[\w.-]*\w(/[\w.-]*\w)?", folder.as_posix())
+    below = "/" in folder.as_posix() and folder.parent.is_dir()
+    if not folder.is_dir() and (below or not named):
+        beside = [one.name for one in folder.parent.iterdir() if one.is_dir()] if below else []
+        hint = f"; {nearest(folder.name, beside)}" if beside else ""
+        raise TargetError(
+            "there is no such folder", where=str(folder), fix=f"give a folder written by save_pretrained{hint}"
+        )
     if not folder.is_dir() or any(folder.glob("*.safetensors")):
         return
     pickled = sorted(file.name for pattern in ("*.bin", "*.pt*") for file in folder.glob(pattern))

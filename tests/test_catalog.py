@@ -164,6 +164,9 @@ def test_build_refuses_an_unknown_parameter_and_lists_the_known():
         build(attack("noise", factory=Noise), {"step": 3, "steps": 3}, "audit.yaml:7")
     assert caught.value.where == "audit.yaml:7"
     assert caught.value.fix == "did you mean 'steps'? known: scale, steps"
+    with pytest.raises(ParameterError) as caught:  # a word that stands beside parameters, and goes elsewhere
+        build(attack("noise", factory=Noise), {"querys": 3}, beside=["queries"])
+    assert "did you mean 'queries'?" in caught.value.fix
 
 
 def test_build_names_a_missing_parameter():

@@ -117,6 +117,10 @@ def test_what_cannot_be_compared_is_refused_with_the_fix(made, tmp_path):
     audit.run()
     with pytest.raises(RunError, match="no eps in common"):
         compare(made["one"], audit)
+    texts = audit.stages[0].campaign.model_copy(update={"modality": "text"})
+    other = SimpleNamespace(folder=audit.folder, stages=[SimpleNamespace(campaign=texts, levels=(0.02,))])
+    with pytest.raises(RunError, match="one campaign is of modality image, the other of text"):
+        compare(made["one"], other)
 
 
 def test_many_campaigns_are_one_family_of_tests(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 import mmadv
 from mmadv import Access, CallableTarget, ModuleTarget, Output, Target
 from mmadv.errors import ParameterError, TargetError, VictimMovedError
-from mmadv.target import rng_preserved
+from mmadv.target import refuse_pickles, rng_preserved
 from mmadv.testing.victims import Altered, Failing, Normed, linear_victim
 
 VICTIM, X, Y = linear_victim(rows=6, shape=(1, 4, 4), classes=3)
@@ -205,3 +206,12 @@ def test_fingerprints_follow_what_decides_the_answers():
     assert len(set(prints)) == len(prints)
     assert ModuleTarget(linear_victim(shape=(1, 4, 4), classes=3)[0], name="mine").fingerprint() == prints[0]
     assert CallableTarget(lambda x: x).fingerprint() != CallableTarget(lambda x: x + 1).fingerprint()
+
+
+def test_a_slip_in_the_name_of_a_folder_is_told_and_no_hub_is_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "sst2").mkdir(parents=True)
+    with pytest.raises(TargetError, match="no such folder") as found:
+        refuse_pickles(Path("models/sts2"))
+    assert "did you mean 'sst2'?" in found.value.fix
+    refuse_pickles(Path("acme/sst2"))  # a name that the hub may have

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmadv_text.export import rows
+from mmadv.errors import RunError
+from mmadv_text.export import rows, write
 from mmadv_text.modality import TextModality
 
 
@@ -29,3 +30,10 @@ def test_campaigns_of_other_modalities_and_those_left_out_are_not_opened(tmp_pat
     (tmp_path / "shards/left out").mkdir()
     with pytest.raises(AssertionError, match="left out was opened"):
         list(rows(audit))
+
+
+def test_a_run_without_texts_is_an_error_and_no_empty_file(tmp_path):
+    audit = SimpleNamespace(folder=SimpleNamespace(path=tmp_path), stages=[Unopened("speech", object())])
+    with pytest.raises(RunError, match="no campaign on texts"):
+        write(audit, tmp_path / "out.csv")
+    assert not list(tmp_path.iterdir())

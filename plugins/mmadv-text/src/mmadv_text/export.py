@@ -72,8 +72,10 @@ def write(audit: Audit, out: Path) -> int:
         out: the file.
 
     Raises:
-        RunError: another suffix, or a file that can't be written.
+        RunError: a run without texts, another suffix, or a file that can't be written.
     """
+    if not any(isinstance(stage.kind, TextModality) for stage in audit.stages):
+        raise RunError("the run has no campaign on texts", where=str(audit.folder.path), fix="name the run of one")
     if out.suffix not in (".csv", ".jsonl"):
         raise RunError(f"{out.suffix or 'no suffix'} is no known format", where=str(out), fix="name it .csv or .jsonl")
     hidden = out.with_name(f".{out.name}.new")
