@@ -214,11 +214,48 @@ def of_untouchable(count: int, total: int) -> tuple[Alarm, ...]:
     return (Alarm("untouchable_examples", Trust.INVALID if share > 0.5 else Trust.SUSPECT, message),)
 
 
+def of_clean(hits: int, total: int, answers: int) -> tuple[Alarm, ...]:
+    """The alarm that a victim gives cause for which is no better than chance before any attack: what it "keeps right" is luck.
+
+    It is raised where accuracy is not above that of guessing with 95 % confidence, and is below the middle between guessing and
+    being always right with as much: neither a hard task nor a handful of examples raises it.
+
+    Args:
+        hits: examples that it gets right untouched.
+        total: examples.
+        answers: different right answers among them.
+
+    Example:
+        >>> [len(of_clean(*counts)) for counts in [(9, 100, 10), (30, 100, 10), (1, 2, 2), (48, 100, 2), (0, 20, 1)]]
+        [1, 0, 0, 1, 1]
+    """
+    if not total:
+        return ()
+    guessed = 1 / max(answers, 2)
+    low, high = wilson(hits, total)
+    if low > guessed or high >= (1 + guessed) / 2:
+        return ()
+    among = f" among {answers} answers" if answers > 1 else ""
+    message = (
+        f"the victim is right on {hits} of {total} examples before any attack, no better than chance{among}: the number says little of "
+        "it; see that labels stand in the victim's own order, and that inputs are scaled and normalised as it was trained"
+    )
+    return (Alarm("clean_at_chance", Trust.SUSPECT, message),)
+
+
 def _at_least(hits: int, total: int) -> float:
-    """The lower end of the 95 % Wilson interval of a share: few observations don't prove much."""
+    """The lower end of the interval of a share: few observations don't prove much."""
+    return wilson(hits, total)[0]
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share, which is anything where there are no examples."""
+    if not total:
+        return 0.0, 1.0
     from scipy.stats import binomtest
 
-    return float(binomtest(hits, total).proportion_ci(method="wilson").low)
+    low, high = binomtest(hits, total).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def of_planted(counts: Iterable[Counts]) -> tuple[Alarm, ...]:

@@ -22,7 +22,7 @@ from mmadv.data import SkippedWarning, matched, strings
 from mmadv.engine import Observer, solve
 from mmadv.errors import InputError, ParameterError, nearest
 from mmadv.goals import Goal, Targeted, Untargeted, decision, judged
-from mmadv.host import Host, default_host
+from mmadv.host import Host, default_host, describe
 from mmadv.ledger import Ledger
 from mmadv.modality import Modality
 from mmadv.noise import Noise, streams
@@ -30,6 +30,7 @@ from mmadv.oracle import agreed, answered, expected
 from mmadv.protocol import Attack
 from mmadv.result import Result
 from mmadv.source import Source
+from mmadv.space import Space
 from mmadv.target import CALL, Target, checked_batch_size, drawing, out_of_memory, rng_preserved, usable_device
 from mmadv.threat import Problem, ThreatModel
 
@@ -347,12 +348,47 @@ def result_of(
     result = Result(
         adv, ledger.status, fooled, distance, queries, gradients, score, still,
         problem.y, problem.ids, ledger.forwards, ledger.backwards, checks,
-        (*alarms.of_counts(counts, eot=problem.eot), *alarms.of_planted([counts])), name, nearest,
+        (*alarms.of_counts(counts, eot=problem.eot), *alarms.of_planted([counts])),
+        name, in_words(kind, problem), nearest,
         notes={label: rows.moved(values, home) for label, values in ledger.notes.items()},
         terms={label: rows.moved(values, home) for label, values in ledger.terms.items()},
     )  # fmt: skip
-    fixed = result.untouched
-    return dataclasses.replace(result, alarms=(*result.alarms, *alarms.of_untouchable(fixed.hits, fixed.total)))
+    fixed, clean = result.untouched, result.clean
+    further = (
+        *alarms.of_untouchable(fixed.hits, fixed.total),
+        *alarms.of_clean(clean.hits, clean.total, len(problem.y.unique())),
+    )
+    return dataclasses.replace(result, alarms=(*result.alarms, *further))
+
+
+def in_words(kind: Modality, problem: Problem) -> str:
+    """The threat model on one line.
+
+    Example:
+        >>> from mmadv.testing import linear_victim
+        >>> import mmadv
+        >>> model, x, y = linear_victim(rows=8, shape=(1, 4, 4))
+        >>> mmadv.attack(model, x, y, "image.pgd", norm="linf", eps=8 / 255, queries=50).threat
+        'linf, eps 0.03137 (8 of 255 levels at most), untargeted, gradient access, at most 50 queries each'
+    """
+    threat, limits = problem.threat, vars(problem.threat.budget)
+    radius = getattr(threat.space, "eps", float("inf"))
+    reach = "the nearest, at any eps"
+    if radius < float("inf"):
+        told = scaled(kind, threat.space, radius, problem.x) if len(problem.y) else ""
+        reach = f"eps {radius:.4g}" + (f" ({told})" if told else "")
+    spent = [f"at most {limits[what]:,} {what} each" for what in ("queries", "gradients") if limits[what] is not None]
+    norm, goal, access = getattr(threat.space, "norm", ""), threat.goal.name, threat.access.name.lower()
+    return ", ".join(filter(None, [norm, reach, goal, f"{access} access", *spent]))
+
+
+def scaled(kind: Modality, space: Space, distance: float, x: Any) -> str:
+    """A distance in words on a scale that people know, as it is for the first of the examples; empty where there is no scale."""
+    told = getattr(kind, "scale", None)
+    try:
+        return "" if told is None else str(told(space, distance, x))
+    except (Exception, SystemExit) as error:  # a plugin's words don't cost a run its summary
+        return f"its scale failed: {describe(error)}"
 
 
 def _named(catalog: Catalog, attack: str | Attack, modality: str | None) -> tuple[str, Callable[..., Attack]]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmadv.alarms import Alarm, Trust, verdict
+from mmadv.alarms import Alarm, Trust, verdict, wilson
 from mmadv.data import Skipped
 from mmadv.errors import ParameterError
 from mmadv.ledger import Status
@@ -36,12 +36,7 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson score interval."""
-        if not self.total:
-            return 0.0, 1.0
-        from scipy.stats import binomtest
-
-        low, high = binomtest(self.hits, self.total).proportion_ci(method="wilson")
-        return float(low), float(high)
+        return wilson(self.hits, self.total)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -102,6 +97,7 @@ class Summary:
         alarms: signs that the figures can't be relied on.
         untouchable: robust examples of which nothing may be changed within the threat model, of those that were attacked.
         terms: what the examples were attacked under.
+        threat: the threat model, in words; no number means anything without it.
     """
 
     clean: Rate
@@ -113,6 +109,7 @@ class Summary:
     alarms: tuple[Alarm, ...]
     untouchable: Rate = Rate(0, 0)
     terms: tuple[Term, ...] = ()
+    threat: str = ""
 
     @property
     def trust(self) -> Trust:
@@ -122,6 +119,7 @@ class Summary:
     def __str__(self) -> str:
         fixed = self.untouchable
         lines = [
+            *([f"threat model     {self.threat}"] if self.threat else []),
             f"clean accuracy   {self.clean}",
             f"robust accuracy  {self.robust}, an upper bound",
             *(
@@ -189,6 +187,7 @@ class Result:
         checks: rows it was sent to look for chance and to judge what was stored; in no budget.
         alarms: signs that the figures can't be relied on.
         attack: its qualified name.
+        threat: the threat model, in words.
         nearest: whether it is a minimum-norm attack, whose distances answer every ε.
         keys: N names of the examples in the data that they come from; none where x and y were given.
         skipped: what of the data was left out, and why.
@@ -211,6 +210,7 @@ class Result:
     checks: int
     alarms: tuple[Alarm, ...]
     attack: str
+    threat: str = ""
     nearest: bool = False
     keys: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -249,7 +249,13 @@ class Result:
                 for name, values in self.terms.items()
                 if name != UNTOUCHABLE
             ),
+            self.threat,
         )
+
+    @property
+    def clean(self) -> Rate:
+        """Share of examples that the victim gets right."""
+        return rates(self.status, self.success.tolist())[0]
 
     @property
     def untouched(self) -> Rate:

@@ -100,7 +100,7 @@ class Stage:
                 where=entry.name,
                 fix="choose an attack of this modality",
             )
-        attack: Attack = build(record, entry.words, where=entry.name)
+        attack: Attack = build(record, entry.words, where=entry.name, beside=AttackEntry.model_fields.keys() - {"name"})
         if attack.single_step and entry.steps is not None:
             raise ParameterError(
                 "steps is given, and this attack makes exactly one", where=entry.name, fix="leave steps out"
@@ -177,11 +177,7 @@ class Stage:
 
     def scale(self, distance: float) -> str:
         """A distance in words on a scale that people know, as it is for the first example; empty where the modality has none."""
-        told = getattr(self.kind, "scale", None)
-        try:
-            return "" if told is None else str(told(self.space(max(self.levels, default=None)), distance, self._first))
-        except (Exception, SystemExit) as error:  # a plugin's words don't cost a run its summary
-            return f"its scale failed: {describe(error)}"
+        return api.scaled(self.kind, self.space(max(self.levels, default=None)), distance, self._first)
 
     def prepare(self) -> None:
         """Build the victim, open the data, and see that the space can be laid around an example.

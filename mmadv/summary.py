@@ -187,11 +187,13 @@ def _figures(audit: Audit, number: int) -> dict[str, Any]:
     if levels:
         fixed = _untouched(told, stage, levels[-1])
         further += alarms.of_untouchable(fixed.hits, fixed.total)
+    clean, answers = _clean(told), {record["y"] for records in told for record in records}
+    further += alarms.of_clean(clean.hits, clean.total, len(answers))
     raised = [alarms.Trust(alarm["trust"]) for one in attacks for alarm in one["alarms"]] + [
         alarm.trust for alarm in further
     ]
     return {
-        "clean": _rate(_clean(told)),
+        "clean": _rate(clean),
         "terms": [vars(term) for term in _terms(audit, number, stage, told[0])],
         "worst": worst_curve,
         "attacks": attacks,

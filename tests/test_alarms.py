@@ -14,6 +14,7 @@ from mmadv.alarms import Counts, of_counts
 from mmadv.audit import Audit
 from mmadv.host import default_host
 from mmadv.spec import parse
+from mmadv.testing import linear_victim
 
 SPEC = """
 title: misled
@@ -116,6 +117,28 @@ def test_a_few_steps_that_fell_prove_nothing():
     assert trust(40, 100) == ["suspect"]
     assert trust(60, 64) == ["invalid"]
     assert trust(60, 64, random=1) == []  # chance alone moves losses
+
+
+def test_labels_in_another_order_are_no_robust_model():
+    """Answers that are right in 1 of 40 say that something is wrong with labels or inputs, not with the victim."""
+    model, x, y = linear_victim(rows=40, shape=(1, 4, 4), classes=4)
+    words = {"attack": "image.fgsm", "norm": "linf", "eps": 0.01}
+    assert not mmadv.attack(model, x, y, **words).alarms
+    moved = (y + (torch.arange(40) > 0)) % 4
+    (alarm,) = mmadv.attack(model, x, moved, **words).alarms
+    assert (alarm.code, alarm.trust) == ("clean_at_chance", "suspect")
+    assert "right on 1 of 40 examples before any attack, no better than chance among 4 answers" in alarm.message
+
+
+def test_an_audit_says_so_too(tmp_path, monkeypatch):
+    class Wrong(Plain):
+        def forward(self, x):
+            return -super().forward(x)
+
+    campaign = audited(Wrong, SPEC, tmp_path, monkeypatch)
+    assert campaign["clean"]["hits"] == 0
+    assert [alarm["code"] for alarm in campaign["alarms"]] == ["clean_at_chance"]
+    assert campaign["trust"] == "suspect"
 
 
 def audited(victim, spec, tmp_path, monkeypatch):

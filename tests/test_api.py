@@ -55,6 +55,8 @@ BAD = {
     "no eps": ({"eps": float("inf")}, ParameterError, "eps is missing", "image.pgd", "give eps="),
     "negative eps": ({"eps": -0.1}, ParameterError, "eps is -0.1", "eps", "at least 0"),
     "NaN eps": ({"eps": float("nan")}, ParameterError, "eps is nan", "eps", "at least 0"),
+    "eps in grey levels": ({"eps": 8}, ParameterError, "no two inputs are further apart than 1 in linf", "eps", "did you mean 8/255?"),
+    "eps beyond all": ({"eps": 10.5, "norm": "l2"}, ParameterError, r"further apart than 7.746 in l2", "eps", "which lie in [0, 1]"),
     "eps is text": ({"eps": "8/255"}, ParameterError, "eps is '8/255'", "eps", "a number"),
     "unknown norm": ({"norm": "l3"}, ParameterError, "unknown norm 'l3'", "norm", "l1"),
     "norm of another": ({"attack": "image.cw", "norm": "linf"}, ParameterError, "C&W is an L2 attack", "norm", "norm='l2'"),

@@ -154,6 +154,7 @@ BAD = {
     "norm": ({"norm": "l1"}, ParameterError, "unknown norm"),
     "snr and eps": ({"snr": 20, "eps": 0.1}, ParameterError, "snr is given beside"),
     "no eps": ({"eps": float("inf")}, ParameterError, "eps is missing"),
+    "eps in levels": ({"eps": 300}, ParameterError, "it limits nothing"),
     "band": ({"band": [4000, 300]}, ParameterError, "the band is"),
     "silence": ({"x": Waves.of([torch.zeros(200)], RATE), "y": [0], "snr": 20, "eps": None}, InputError, "silence"),
     "NaN": ({"x": Waves.of([torch.full((200,), float("nan"))], RATE), "y": [0]}, InputError, "hold NaN"),

@@ -239,6 +239,12 @@ class WaveSpace:
                 where="eps",
                 fix="eps is a ratio of amplitudes; for 25 dB give snr=25, or eps: -25 dB in a spec",
             )
+        if self.norm == "linf" and 2 < self.eps < float("inf"):
+            raise ParameterError(
+                f"eps is {self.eps:g}, and samples lie in [−1, 1]: it limits nothing",
+                where="eps",
+                fix="give it in sample values; levels of int16 are divided by 32768",
+            )
 
     def around(self, x: Waves) -> WaveRegion:
         """The region around waveforms.
