@@ -229,13 +229,24 @@ def test_doctor_reports_and_fails_when_a_plugin_has(mmadv):
     assert mmadv("doctor", allowed="acme").returncode == 0
 
 
+TORCHLESS = (
+    "import atexit, sys; from mmadv.cli import main;"
+    "atexit.register(lambda: print('torch imported:', 'torch' in sys.modules, file=sys.stderr));"
+    "sys.argv[1:] = {args}; main()"
+)
+
+
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["plugins"], ["plugins", "--json"], ["plugins", "--help"]])
 def test_what_only_lists_does_not_import_torch(python, args):
-    code = (
-        "import atexit, sys; from mmadv.cli import main;"
-        "atexit.register(lambda: print('torch imported:', 'torch' in sys.modules, file=sys.stderr));"
-        f"sys.argv[1:] = {args}; main()"
-    )
-    result = python("-c", code)
+    result = python("-c", TORCHLESS.format(args=args))
     assert result.returncode == 0
     assert result.stderr.splitlines()[-1] == "torch imported: False"
+
+
+def test_no_plugin_of_ours_imports_torch_to_be_listed():
+    env = {name: value for name, value in os.environ.items() if name != "MMADV_PLUGINS"}
+    command = [sys.executable, "-c", TORCHLESS.format(args=["plugins", "--json"])]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert result.stderr.splitlines()[-1] == "torch imported: False"
+    loaded = {name for name, one in as_json(result).items() if one["state"] == "loaded"}
+    assert {"audio", "chain", "foolbox", "image", "joint", "rl", "series", "text"} <= loaded
