@@ -599,9 +599,6 @@ def test_missing_stop_words_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_broken_data_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nltk.corpus.reader.wordnet import WordNetCorpusReader
-    from nltk.corpus.util import LazyCorpusLoader
-
     monkeypatch.setenv("MMADV_CACHE", str(tmp_path))
     (tmp_path / "tagger").mkdir()
     (tmp_path / "tagger" / f"{lexicon.recipe_key()}.json").write_text('[{"bias": {"NN"')
@@ -614,7 +611,6 @@ def test_broken_data_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder.mkdir(parents=True)
     (folder / "lexnames").write_text("00")
     monkeypatch.setattr("nltk.data.path", [str(tmp_path / "data")])
-    monkeypatch.setattr("nltk.corpus.wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader, None))
     with pytest.raises(AssetError, match=r"WordNet cannot be read(?s:.*)nltk\.download\('wordnet'\)"):
         lexicon.wordnet()
 
