@@ -229,11 +229,12 @@ def of_clean(hits: int, total: int, answers: int) -> tuple[Alarm, ...]:
         >>> [len(of_clean(*counts)) for counts in [(9, 100, 10), (30, 100, 10), (1, 2, 2), (48, 100, 2), (0, 20, 1)]]
         [1, 0, 0, 1, 1]
     """
-    if not total:
-        return ()
     guessed = 1 / max(answers, 2)
+    middle = (1 + guessed) / 2
+    if not total or hits / total >= middle:  # most often, and nothing needs to be computed
+        return ()
     low, high = wilson(hits, total)
-    if low > guessed or high >= (1 + guessed) / 2:
+    if low > guessed or high >= middle:
         return ()
     among = f" among {answers} answers" if answers > 1 else ""
     message = (

@@ -24,7 +24,7 @@ class NarrowKit(AudioKit):
     Nothing succeeds nearer than without a band, nor by what is a little louder than the masking threshold.
     """
 
-    norms: tuple[str, ...] = ("masking", "linf", "l2", "snr")
+    norms: tuple[str, ...] = ("masking", "linf", "snr")  # snr is L2 with a radius of its own for each row
     rows: int = 4
 
     def settings(self):
