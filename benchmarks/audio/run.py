@@ -276,7 +276,7 @@ def masked(target: Any, source: Any, count: int) -> dict[str, Any]:
         share = masking.share_masked((result.adv.samples - x.samples) * 10 ** (-0.01 / 20), threshold_)[won]
         ratio = 20 * masking.peak_ratio(result.adv.samples - x.samples, threshold_)[won].log10()
         found[name] = {
-            "success": int(won.sum()), "of": sum(status != "already_wrong" for status in result.status),
+            "steps": words["steps"], "success": int(won.sum()), "of": sum(status != "already_wrong" for status in result.status),
             "within the threat model": int(result.success.sum()),
             "masked frames, mean": float(share.mean()), "masked frames, least": float(share.min()),
             "dB over the threshold, median": float(ratio.median()), "seconds": time.perf_counter() - began,
@@ -346,6 +346,7 @@ def tables(found: dict[str, Any]) -> str:
     if one := found.get("masking"):
         head = [
             "",
+            "steps",
             "heard wrong",
             "within the threat model",
             "masked frames, mean",
@@ -355,7 +356,7 @@ def tables(found: dict[str, Any]) -> str:
         ]
         rows = [
             [
-                name, f"{cell['success']} of {cell['of']}", cell["within the threat model"], f"{cell['masked frames, mean']:.1%}",
+                name, cell["steps"], f"{cell['success']} of {cell['of']}", cell["within the threat model"], f"{cell['masked frames, mean']:.1%}",
                 f"{cell['masked frames, least']:.1%}", f"{cell['dB over the threshold, median']:.1f}", _figure(cell["seconds"]),
             ]
             for name, cell in one.items() if "of" in cell
