@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmadv import rows
 from mmadv.errors import InputError
-from mmadv.goals import decision
+from mmadv.goals import Goal, Targeted, Untargeted, decision
 from mmadv.ledger import Ledger, Status
 from mmadv.noise import Noise
 from mmadv.target import CALL, Target, drawing, rng_preserved
@@ -94,7 +94,7 @@ def _answers(target: Any, x: Any, call: int) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Counts:
-    """What alarms are raised from; counts of several batches add up.
+    """What alarms are raised from; counts of several batches add up, but for the victim's `classes`, 0 where they aren't seen.
 
     Example:
         >>> sum([Counts(examples=2), Counts(examples=3)], Counts()).examples
@@ -118,11 +118,13 @@ class Counts:
     planted: int = 0
     planted_missed: int = 0
     unplanted: int = 0
+    classes: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in dataclasses.fields(self)}
-        )
+        both = {
+            field.name: (getattr(self, field.name), getattr(other, field.name)) for field in dataclasses.fields(self)
+        }
+        return Counts(**{name: max(pair) if name == "classes" else sum(pair) for name, pair in both.items()})
 
     @classmethod
     def of(cls, ledger: Ledger, *, random: bool) -> Counts:
@@ -135,6 +137,7 @@ class Counts:
             errors=statuses.count(Status.ERROR),
             strayed=statuses.count(Status.INFEASIBLE),
             random=int(random),
+            classes=ledger.classes,
             **seen,
         )
 
@@ -214,7 +217,7 @@ def of_untouchable(count: int, total: int) -> tuple[Alarm, ...]:
     return (Alarm("untouchable_examples", Trust.INVALID if share > 0.5 else Trust.SUSPECT, message),)
 
 
-def of_clean(hits: int, total: int, answers: int) -> tuple[Alarm, ...]:
+def of_clean(hits: int, total: int, answers: int | None) -> tuple[Alarm, ...]:
     """The alarm that a victim gives cause for which is no better than chance before any attack: what it "keeps right" is luck.
 
     It is raised where accuracy is not above that of guessing with 95 % confidence, and is below the middle between guessing and
@@ -223,25 +226,38 @@ def of_clean(hits: int, total: int, answers: int) -> tuple[Alarm, ...]:
     Args:
         hits: examples that it gets right untouched.
         total: examples.
-        answers: different right answers among them.
+        answers: that a guess has to choose from, at least; None where there are any number, as of transcripts.
 
     Example:
-        >>> [len(of_clean(*counts)) for counts in [(9, 100, 10), (30, 100, 10), (1, 2, 2), (48, 100, 2), (0, 20, 1)]]
-        [1, 0, 0, 1, 1]
+        >>> [len(of_clean(*counts)) for counts in [(9, 100, 10), (30, 100, 10), (1, 2, 2), (48, 100, 2), (0, 20, None), (1, 20, None)]]
+        [1, 0, 0, 1, 1, 0]
     """
-    guessed = 1 / max(answers, 2)
+    guessed = 0.0 if answers is None else 1 / max(answers, 2)
     middle = (1 + guessed) / 2
     if not total or hits / total >= middle:  # most often, and nothing needs to be computed
         return ()
     low, high = wilson(hits, total)
     if low > guessed or high >= middle:
         return ()
-    among = f" among {answers} answers" if answers > 1 else ""
+    among = "" if answers is None else f", no better than a guess among {answers} answers"
     message = (
-        f"the victim is right on {hits} of {total} examples before any attack, no better than chance{among}: the number says little of "
-        "it; see that labels stand in the victim's own order, and that inputs are scaled and normalised as it was trained"
+        f"the victim is right on {hits} of {total} examples before any attack{among}: the number says little of it; see that what is "
+        "right stands in the order of the inputs and in the victim's own terms, and that inputs are prepared as it was trained on them"
     )
     return (Alarm("clean_at_chance", Trust.SUSPECT, message),)
+
+
+def answers_of(goal: Goal, classes: int, y: Iterable[int]) -> int | None:
+    """How many answers a guess has to choose from, at least; None where answers are no classes.
+
+    Args:
+        goal: of the attacks; one of a modality's own judges transcripts or returns.
+        classes: of the victim, 0 where it answers labels alone.
+        y: what is right, of each example.
+    """
+    if not isinstance(goal, (Targeted, Untargeted)):
+        return None
+    return max(classes, 1 + max(y, default=0))
 
 
 def _at_least(hits: int, total: int) -> float:

@@ -6,8 +6,9 @@ import copy
 import dataclasses
 import functools
 import inspect
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from mmadv.threat import Problem, ThreatModel
 
 BUDGET = ("steps", "queries", "gradients", "access", "targets", "eot", "seed", "plant")
 """Words of the engine's own, for hints."""
+FEW = 4
+"""Values of a limit that are listed in words."""
 GIVEN = ("path", "target", "space", "limit")
 """What a modality's source is told besides the user's own words."""
 
@@ -356,7 +359,9 @@ def result_of(
     fixed, clean = result.untouched, result.clean
     further = (
         *alarms.of_untouchable(fixed.hits, fixed.total),
-        *alarms.of_clean(clean.hits, clean.total, len(problem.y.unique())),
+        *alarms.of_clean(
+            clean.hits, clean.total, alarms.answers_of(problem.threat.goal, counts.classes, problem.y.tolist())
+        ),
     )
     return dataclasses.replace(result, alarms=(*result.alarms, *further))
 
@@ -371,15 +376,38 @@ def in_words(kind: Modality, problem: Problem) -> str:
         >>> mmadv.attack(model, x, y, "image.pgd", norm="linf", eps=8 / 255, queries=50).threat
         'linf, eps 0.03137 (8 of 255 levels at most), untargeted, gradient access, at most 50 queries each'
     """
-    threat, limits = problem.threat, vars(problem.threat.budget)
-    radius = getattr(threat.space, "eps", float("inf"))
+    threat = problem.threat
+    space, limits = threat.space, vars(threat.budget)
+    radius = getattr(space, "eps", math.inf)
     reach = "the nearest, at any eps"
-    if radius < float("inf"):
-        told = scaled(kind, threat.space, radius, problem.x) if len(problem.y) else ""
+    if not isinstance(radius, (int, float)):  # a plugin's own
+        reach = f"eps {radius}"
+    elif radius < math.inf:
+        told = scaled(kind, space, radius, problem.x) if len(problem.y) else ""
         reach = f"eps {radius:.4g}" + (f" ({told})" if told else "")
+    further = [f"{name} {value}" for part in (space, threat.goal) for name, value in _chosen(part)]
+    wanted = (
+        "" if problem.towards is None or len(several := problem.towards.unique()) > 1 else f"towards {int(several)}"
+    )
     spent = [f"at most {limits[what]:,} {what} each" for what in ("queries", "gradients") if limits[what] is not None]
-    norm, goal, access = getattr(threat.space, "norm", ""), threat.goal.name, threat.access.name.lower()
-    return ", ".join(filter(None, [norm, reach, goal, f"{access} access", *spent]))
+    eot = f"answers are means over {problem.eot} passes" if problem.eot > 1 else ""
+    access = f"{threat.access.name.lower()} access"
+    return ", ".join(
+        filter(None, [getattr(space, "norm", ""), reach, *further, threat.goal.name, wanted, access, *spent, eot])
+    )
+
+
+def _chosen(part: Any) -> Iterator[tuple[str, Any]]:
+    """The plain fields of a dataclass, and of those in it, that are not as they are by default, by name."""
+    if not dataclasses.is_dataclass(part):
+        return
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from ((f"{field.name} {name}", inner) for name, inner in _chosen(value))
+        plain = isinstance(value, (bool, int, float, str)) or (isinstance(value, tuple) and len(value) <= FEW)
+        if plain and field.name not in ("norm", "eps") and value != field.default:
+            yield field.name.replace("_", " "), value
 
 
 def scaled(kind: Modality, space: Space, distance: float, x: Any) -> str:

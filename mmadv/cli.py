@@ -449,6 +449,11 @@ def _run(made: Audit, workers: int = 1) -> dict[str, Any]:
             Text(f"weakest link: {weak['name']}{judged}, {kept} at eps {weak['eps']:.4g}{scale}"), soft_wrap=True
         )
     for campaign in summary["campaigns"]:
+        for whose in (campaign, *campaign["attacks"]):
+            for alarm in whose["alarms"]:
+                told = f"{campaign['name']}: {whose['label']}: " if "label" in whose else f"{campaign['name']}: "
+                seen = Text(f"{told}{alarm['code']}: {alarm['message']}", style=TRUST[alarm["trust"]])
+                console.print(seen, soft_wrap=True)
         if fixed := [
             f"{point['untouchable']} at eps {point['eps']:.4g}" for point in campaign["worst"] if point["untouchable"]
         ]:

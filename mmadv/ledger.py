@@ -60,6 +60,7 @@ class Ledger:
         recalled: (A,) answers until then that were known already, and cost nothing.
         forwards: rows that the victim was really sent, those of finished rows before the next compaction included.
         backwards: likewise.
+        classes: of the victim, 0 where it answers labels alone.
         signals: for alarms.
         notes: (N,) what the attack itself says of each example (`Oracle.note`), by name; NaN where it says nothing.
         terms: (N,) what each example was attacked under, by name; NaN where there is nothing to say.
@@ -79,6 +80,7 @@ class Ledger:
     recalled: Tensor
     forwards: int = field(default=0)
     backwards: int = field(default=0)
+    classes: int = field(default=0)
     signals: Signals | None = shared(default=None)  # noqa: RUF009 (it is a field)
     notes: dict[str, Tensor] = shared(default_factory=dict)  # noqa: RUF009
     terms: dict[str, Tensor] = shared(default_factory=dict)  # noqa: RUF009

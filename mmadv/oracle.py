@@ -270,6 +270,7 @@ class Oracle:
             ledger.score = rows.written(ledger.score, index, torch.where(back, clean, score))
             ledger.distance = rows.written(ledger.distance, index, torch.where(back, 0.0, distance))
         ledger.forwards, ledger.backwards, ledger.signals = self.forwards, self.backwards, self.signals
+        ledger.classes = self._classes or 0
         return ledger
 
     def _settle(self) -> None:

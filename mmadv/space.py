@@ -238,10 +238,7 @@ class BallSpace:
 
         Raises:
             InputError: a row of x outside the box, or not finite.
-            ParameterError: the space's ε reaches further than any two points of the box are apart, which is a slip.
         """
-        if eps is None and len(x):
-            self._refuse_all(x)
         low, high = torch.as_tensor(self.low).to(x), torch.as_tensor(self.high).to(x)
         # One pass for the whole batch; written so that NaN fails it.
         if x.numel() and not bool((x.amin() >= low) & (x.amax() <= high)):
@@ -259,18 +256,25 @@ class BallSpace:
             lower, upper = torch.maximum(x - reach, low), torch.minimum(x + reach, high)
         return BallRegion(x, radii, lower, upper, self.norm, (low, high))
 
-    def _refuse_all(self, x: Tensor) -> None:
-        """Refuse a radius that limits nothing: it was meant in another unit."""
+    def refuse_all(self, x: Tensor, meant: str = "") -> None:
+        """Refuse a radius that limits nothing: it was given in another unit.
+
+        Args:
+            x: inputs (A, …).
+            meant: what was probably meant, for the hint.
+
+        Raises:
+            ParameterError: ε reaches further than any two points of the box are apart.
+        """
         width = self.high - self.low
-        if math.isinf(self.eps) or math.isinf(width):
+        if math.isinf(self.eps) or math.isinf(width) or not x.numel():
             return
         farthest = width * x[0].numel() ** {"linf": 0, "l2": 0.5, "l1": 1}[self.norm]
         if self.eps > farthest * (1 + 1e-6):
-            meant = f"; did you mean {self.eps:g}/255?" if width == 1 and self.eps <= 255 * farthest else ""
             raise ParameterError(
                 f"eps is {self.eps:g}, and no two inputs are further apart than {farthest:.4g} in {self.norm}: it limits nothing",
                 where="eps",
-                fix=f"give it in the unit of the inputs, which lie in [{self.low:g}, {self.high:g}]{meant}",
+                fix=f"give it in the unit of the inputs, which lie in [{self.low:g}, {self.high:g}]{meant and f'; {meant}'}",
             )
 
     def relaxed(self) -> Self:

@@ -327,7 +327,7 @@ def pretrained(
         ParameterError: no such device or dtype.
         OSError, ValueError, …: of `UNREADABLE`, whatever else is wrong with it.
     """
-    refuse_pickles(Path(folder))
+    refuse_pickles(folder)
     wanted = None if dtype == "auto" else known_dtype(dtype, "dtype")
     place = usable_device("cpu" if device is None else device)
     own = {} if wanted is None else {"dtype": wanted}
@@ -374,18 +374,18 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or bool(said)
 
 
-def refuse_pickles(folder: Path) -> None:
+def refuse_pickles(folder: str | Path) -> None:
     """See that a local model folder can be read without unpickling; a hub name is no folder, and passes.
 
-    A name below a folder that is there is that of a folder, as the hub would be asked for a slip of the pen for long.
+    A name beside other models' folders is that of a folder, as the hub would be asked for a slip of the pen for long.
 
     Raises:
         TargetError: it holds no safetensors, or there is no such folder.
     """
-    named = re.fullmatch(r"[\w.-]*\w(/[\w.-]*\w)?", folder.as_posix())
-    below = "/" in folder.as_posix() and folder.parent.is_dir()
-    if not folder.is_dir() and (below or not named):
-        beside = [one.name for one in folder.parent.iterdir() if one.is_dir()] if below else []
+    given, folder = str(folder), Path(folder)
+    named = re.fullmatch(r"\w[\w.-]*(/[\w.-]*\w)?", given)
+    beside = [one.parent.name for one in folder.parent.glob("*/config.json")] if "/" in given else []
+    if not folder.is_dir() and (beside or not named):
         hint = f"; {nearest(folder.name, beside)}" if beside else ""
         raise TargetError(
             "there is no such folder", where=str(folder), fix=f"give a folder written by save_pretrained{hint}"

@@ -10,8 +10,10 @@ from torch import nn
 
 import mmadv
 from mmadv import MemorySource
-from mmadv.alarms import Counts, of_counts
+from mmadv.alarms import Counts, answers_of, of_counts
 from mmadv.audit import Audit
+from mmadv.cli import main
+from mmadv.goals import Steered, Untargeted
 from mmadv.host import default_host
 from mmadv.spec import parse
 from mmadv.testing import linear_victim
@@ -127,10 +129,26 @@ def test_labels_in_another_order_are_no_robust_model():
     moved = (y + (torch.arange(40) > 0)) % 4
     (alarm,) = mmadv.attack(model, x, moved, **words).alarms
     assert (alarm.code, alarm.trust) == ("clean_at_chance", "suspect")
-    assert "right on 1 of 40 examples before any attack, no better than chance among 4 answers" in alarm.message
+    assert "right on 1 of 40 examples before any attack, no better than a guess among 4 answers" in alarm.message
 
 
-def test_an_audit_says_so_too(tmp_path, monkeypatch):
+def test_a_hard_task_is_no_chance():
+    """Of a hundred classes, two of which stand in the data, 24 in 60 right answers are far more than a guess would get."""
+
+    class Hundred(nn.Module):
+        def forward(self, x):
+            return 3 * torch.eye(100)[torch.where(x.flatten(1).mean(1) < 0.5, 0, 50)]
+
+    x = torch.full((60, 1, 2, 2), 0.6)
+    x[:24] = 0.4
+    y = torch.zeros(60, dtype=torch.int64)
+    assert not mmadv.attack(Hundred().eval(), x, y, "image.noise", eps=0.01).alarms
+    assert answers_of(Untargeted(), 100, [0, 1]) == 100
+    assert answers_of(Untargeted(), 0, [0, 4]) == 5
+    assert answers_of(Steered(), 0, [0, 1]) is None  # whatever is judged by a goal of another kind has no classes
+
+
+def test_an_audit_says_so_too(tmp_path, monkeypatch, capsys):
     class Wrong(Plain):
         def forward(self, x):
             return -super().forward(x)
@@ -139,6 +157,12 @@ def test_an_audit_says_so_too(tmp_path, monkeypatch):
     assert campaign["clean"]["hits"] == 0
     assert [alarm["code"] for alarm in campaign["alarms"]] == ["clean_at_chance"]
     assert campaign["trust"] == "suspect"
+    (tmp_path / "audit.yaml").write_text(SPEC)
+    monkeypatch.setattr(sys, "argv", ["mmadv", "audit", str(tmp_path / "audit.yaml"), "--out", str(tmp_path / "again")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert "one: clean_at_chance: the victim is right on 0 of 10 examples" in capsys.readouterr().out
 
 
 def audited(victim, spec, tmp_path, monkeypatch):

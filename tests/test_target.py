@@ -211,7 +211,12 @@ def test_fingerprints_follow_what_decides_the_answers():
 def test_a_slip_in_the_name_of_a_folder_is_told_and_no_hub_is_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "sst2").mkdir(parents=True)
+    refuse_pickles("models/sts2")  # a folder without models may have an owner's name
+    (tmp_path / "models" / "sst2" / "config.json").touch()
     with pytest.raises(TargetError, match="no such folder") as found:
         refuse_pickles(Path("models/sts2"))
     assert "did you mean 'sst2'?" in found.value.fix
-    refuse_pickles(Path("acme/sst2"))  # a name that the hub may have
+    with pytest.raises(TargetError, match="no such folder"):
+        refuse_pickles("./sst2")
+    for name in ("acme/sst2", "sst2"):  # names that the hub may have
+        refuse_pickles(name)

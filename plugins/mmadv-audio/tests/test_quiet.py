@@ -116,6 +116,25 @@ def test_the_imperceptible_attack_ends_under_the_threshold():
     assert (result.distance < 0.2).all()  # PGD stops at .6 and more
 
 
+class Loudness(torch.nn.Module):
+    """Class 1 where the mean square is above .1."""
+
+    def forward(self, samples):
+        level = samples.square().mean(1)
+        return torch.stack([0.1 - level, level - 0.1], 1)
+
+
+@pytest.mark.parametrize("words", [{"steps": 60}, {"steps": 200, "lr": 1e-5}])
+def test_the_imperceptible_attack_goes_on_where_what_is_unheard_is_not_enough(words):
+    """With so small a first rate nothing is known from stage 1."""
+    x = Waves.of([torch.full((3000,), 0.33), torch.full((4000,), 0.35)], rate=16_000)
+    ours = mmadv.attack(Loudness().eval(), x, [1, 1], "audio.imperceptible", norm="masking", eps=40.0, **words)
+    other = mmadv.attack(Loudness().eval(), x, [1, 1], "audio.cw", norm="masking", eps=40.0, steps=60)
+    assert ours.success.all()
+    assert (ours.distance > 1).all()
+    assert (ours.distance < other.distance).all()
+
+
 def test_the_masking_term_makes_successes_less_audible():
     x = with_pause()
     victim, threshold = Quiet(3900, 2e-3), masking.threshold(x)

@@ -360,6 +360,19 @@ def test_where_the_strongest_substitutes_lie_outside_the_others_are_searched(att
     assert sum(word in near for word in result.adv[0].split()) == 4
 
 
+@pytest.mark.parametrize("attack", ["pwws", "greedy", "beam", "genetic", "swarm", "exhaustive", "suite"])
+def test_where_every_substitute_has_too_many_characters_a_text_is_robust(attack):
+    """A search is told that such a text is none; it has not gone astray."""
+    victim = lambda texts: [[0.5, float(one.count("good"))] for one in texts]  # noqa: E731
+    space = {"preset": "none", "eps": 1.0, "candidates": "characters", "modality": "text"}
+    texts = ["a good and good film"] * 3
+    for edits, status in ((1, "robust"), (2, "fooled")):
+        result = mmadv.attack(victim, texts, [1] * 3, f"text.{attack}", edits=edits, **space)
+        assert set(result.status) == {status}
+        assert not result.alarms
+        assert f"edits {edits}" in result.threat
+
+
 def test_fingerprints_tell_spaces_apart(monkeypatch):
     class Encoder:
         def __init__(self, told):

@@ -239,12 +239,6 @@ class WaveSpace:
                 where="eps",
                 fix="eps is a ratio of amplitudes; for 25 dB give snr=25, or eps: -25 dB in a spec",
             )
-        if self.norm == "linf" and 2 < self.eps < float("inf"):
-            raise ParameterError(
-                f"eps is {self.eps:g}, and samples lie in [−1, 1]: it limits nothing",
-                where="eps",
-                fix="give it in sample values; levels of int16 are divided by 32768",
-            )
 
     def around(self, x: Waves) -> WaveRegion:
         """The region around waveforms.
@@ -256,6 +250,10 @@ class WaveSpace:
         samples = x.samples
         if self.band is not None:
             self.band.check(x)
+        if self.norm in ("linf", "l2"):
+            BallSpace(self.norm, self.eps, low=-1.0, high=1.0).refuse_all(
+                samples, "levels of int16 are divided by 32768"
+            )
         limits = torch.full((len(x),), float(self.eps), dtype=samples.dtype, device=samples.device)
         kind = "linf" if self.norm in ("linf", "masking") else "l2"
         wide = samples if kind == "linf" else samples.double()

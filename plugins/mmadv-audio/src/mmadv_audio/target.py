@@ -338,7 +338,7 @@ def load_folder(
     from mmadv_audio.whisper import WhisperTarget
 
     path = Path(folder)
-    refuse_pickles(path)
+    refuse_pickles(folder)
 
     def load(kind: Any) -> Any:
         return pretrained(kind, folder, device=device, dtype=dtype)

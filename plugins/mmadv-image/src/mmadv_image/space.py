@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmadv import BallSpace
+from mmadv import BallRegion, BallSpace
 from mmadv.errors import InputError
 
 
@@ -25,6 +25,11 @@ class PixelSpace(BallSpace):
         >>> region.distance(region.project(torch.ones(2, 3, 4, 4)))
         tensor([0.5000, 0.5000])
     """
+
+    def around(self, x: Tensor, eps: Tensor | None = None) -> BallRegion:
+        if eps is None:
+            self.refuse_all(x, f"did you mean {self.eps:g}/255?" if self.norm == "linf" else "")
+        return super().around(x, eps)
 
 
 def checked(x: Any) -> Tensor:

@@ -74,12 +74,10 @@ class TextRegion:
 
     def cheap(self, adv: Texts) -> Tensor:
         """(A,) or (A, K) bool: feasible as far as no encoder is needed to tell."""
-        wide = adv.choice.dim() == 3
-        size, limit = (self.size.unsqueeze(1), self.limit.unsqueeze(1)) if wide else (self.size, self.limit)
-        inside = ((adv.choice >= 0) & (adv.choice < size.clamp_min(1))).all(-1) & (self.changed(adv) <= limit)
+        inside = ~self.outside(adv)
         if self.edits is None:
             return inside
-        edits = self.edits.unsqueeze(1) if wide else self.edits
+        edits = self.edits.unsqueeze(1) if adv.choice.dim() == 3 else self.edits
         spent = edits.expand(*adv.choice.shape, edits.shape[-1])
         spent = spent.gather(-1, adv.choice.clamp_min(0).unsqueeze(-1)).squeeze(-1).sum(-1)
         return inside & (spent <= (self.space.edits or 0))
@@ -112,8 +110,15 @@ class TextRegion:
         return {name: values.double() for name, values in found.items()}
 
     def outside(self, adv: Texts) -> Tensor:
-        """(A,) or (A, K) bool: breaks a constraint that a search knows of without asking an encoder."""
-        return ~self.cheap(adv)
+        """(A,) or (A, K) bool: replaces too many words, or by what the lattice does not offer.
+
+        Every search knows of these. It does not of edits and similarity: it asks about a text and is told that it is none.
+        """
+        size, limit = self.size, self.limit
+        if adv.choice.dim() == 3:
+            size, limit = size.unsqueeze(1), limit.unsqueeze(1)
+        offered = ((adv.choice >= 0) & (adv.choice < size.clamp_min(1))).all(-1)
+        return ~(offered & (self.changed(adv) <= limit))
 
     def feasible(self, adv: Texts) -> Tensor:
         """(A,) or (A, K) bool; substitutions that the lattice does not offer are none."""

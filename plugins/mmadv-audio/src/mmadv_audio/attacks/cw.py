@@ -6,8 +6,9 @@
         where the victim answers what is wanted: keep δ; best = its size; radius = shrink · best
 
 Beyond the paper, a row that has not succeeded within `patience` steps gets half of what the last cut took away back, so
-that the search ends near the least radius and not just within a factor of `shrink` of it; and in L2 norms Adam has one
-second moment for the whole waveform, as one for each sample walks along the sign of the gradient, which is Linf's way.
+that the search ends near the least radius and not just within a factor of `shrink` of it, and one that never has succeeded
+twice its radius; and in L2 norms Adam has one second moment for the whole waveform, as one for each sample walks along the
+sign of the gradient, which is Linf's way.
 
 The loss is the recogniser's own, CTC or teacher-forced cross-entropy; success is judged by free-running decoding. An
 untargeted goal climbs the loss of what is right instead.
@@ -56,7 +57,7 @@ class CW(Attack):
 
     lr: float = 1e-3
     shrink: float = 0.8
-    patience: int = 25
+    patience: int = 50
     start: float | None = None
 
     keeps: ClassVar[Literal["hit", "nearest"]] = "nearest"
@@ -84,11 +85,12 @@ def refuse_odd(lr: float, shrink: float, patience: int) -> None:
     Raises:
         ParameterError: names them.
     """
-    if not lr > 0 or not 0 < shrink < 1 or patience < 1:
+    numbers = all(isinstance(one, (int, float)) for one in (lr, shrink)) and isinstance(patience, int)
+    if not numbers or not lr > 0 or not 0 < shrink < 1 or patience < 1:
         raise ParameterError(
-            f"lr is {lr}, shrink {shrink}, patience {patience}",
+            f"lr is {lr!r}, shrink {shrink!r}, patience {patience!r}",
             where="attack",
-            fix="give lr > 0, 0 < shrink < 1 and patience >= 1",
+            fix="give lr > 0, 0 < shrink < 1 and a whole patience >= 1",
         )
 
 
@@ -99,12 +101,12 @@ def started(oracle: Oracle, adv: Waves, start: float | None) -> State:
     return State(adv, zero, zero, radius, torch.full_like(radius, float("inf")), oracle.y * 0)
 
 
-def narrowed(state: State, oracle: Oracle, hit: Tensor, shrink: float, patience: int) -> State:
-    """The radius smaller where the iterate `hit` (A,), and larger where none has for long."""
+def narrowed(state: State, oracle: Oracle, hit: Tensor, shrink: float, patience: int | Tensor) -> State:
+    """The radius smaller where the iterate `hit` (A,), and larger where none has for `patience` steps."""
     best = torch.where(hit, torch.minimum(state.best, oracle.region.distance(state.adv)), state.best)
     waited = torch.where(hit, 0, state.waited + 1)
-    tired = (waited >= patience) & best.isfinite()
-    wider = (state.radius * best).sqrt()  # half of the way in dB
+    tired = waited >= patience
+    wider = torch.where(best.isfinite(), (state.radius * best).sqrt(), 2 * state.radius)  # half of the way in dB
     radius = torch.where(hit, shrink * best, torch.where(tired, wider, state.radius))
     return replace(state, radius=radius, best=best, waited=torch.where(tired, 0, waited))
 

@@ -6,7 +6,8 @@
 
 `excess` is the paper's hinge in linear power. Gradients of both terms are scaled to the same length, so that α means the
 same for every victim. Beyond the paper, stage 2 runs inside a ball that shrinks as in `cw`. Under `norm="masking"` it begins
-in the ball of what can't be heard, radius 1, with steps that are as loud in each bin as the threshold lets them be.
+in the ball of what can't be heard, radius 1, with steps that are as loud in each bin as the threshold lets them be; a row that
+has no success there soon is given more.
 """
 
 from __future__ import annotations
@@ -125,7 +126,12 @@ class Imperceptible(Attack):
             delta = oracle.region.delta(state.adv).detach().requires_grad_()
             heard = torch.autograd.grad(masking.excess(delta, state.threshold).sum(), delta)[0]
         pull = norms.unit(grad, "l2") - like(state.alpha, grad) * norms.unit(heard, "l2")
-        search = cw.narrowed(state.search, oracle, hit, self.shrink, self.patience)
+        patience: int | Tensor = self.patience
+        if (
+            oracle.region.threshold is not None
+        ):  # what can't be heard is tried first, and where it isn't enough not for long
+            patience = torch.where(state.successes > 0, self.patience, 1 + self.patience // 3)
+        search = cw.narrowed(state.search, oracle, hit, self.shrink, patience)
         if oracle.region.threshold is None:
             search = cw.moved(search, oracle, pull, self.quiet_lr)
         else:
