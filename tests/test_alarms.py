@@ -3,6 +3,7 @@
 import math
 import sys
 import types
+from typing import ClassVar
 
 import pytest
 import torch
@@ -163,15 +164,24 @@ def test_an_audit_says_so_too(tmp_path, monkeypatch, capsys):
         main()
     assert not end.value.code
     assert "one: clean_at_chance: the victim is right on 0 of 10 examples" in capsys.readouterr().out
+    after = audited(Wrong, SPEC, tmp_path / "after", monkeypatch, before={"attack": "audio.pgd"})
+    assert not after["alarms"], "what was attacked already is wrong for that reason"
 
 
-def audited(victim, spec, tmp_path, monkeypatch):
-    """The summary of the only campaign: ten pictures, all with a mean of .5."""
+class Made(MemorySource):
+    """Examples that an attack may have made."""
+
+    before: ClassVar[dict[str, str]] = {}
+
+
+def audited(victim, spec, tmp_path, monkeypatch, before=None):
+    """The summary of the only campaign: ten pictures, all with a mean of .5, made by what was `before`."""
     spread = 0.01 * torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = (0.5 + spread - spread.mean((1, 2, 3), keepdim=True)).float()
     module = types.ModuleType("misled_victims")
     module.victim = lambda: victim().eval()
-    module.inputs = lambda: MemorySource("inputs", x, torch.zeros(10, dtype=torch.int64))
+    module.inputs = lambda: Made("inputs", x, torch.zeros(10, dtype=torch.int64))
+    monkeypatch.setattr(Made, "before", before or {})
     monkeypatch.setitem(sys.modules, "misled_victims", module)
     (campaign,) = Audit(parse(spec), tmp_path / "run", default_host()).run()["campaigns"]
     return campaign
