@@ -118,6 +118,7 @@ class Counts:
     planted: int = 0
     planted_missed: int = 0
     unplanted: int = 0
+    attacked_before: int = 0
     classes: int = 0
 
     def __add__(self, other: Counts) -> Counts:

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -401,6 +402,8 @@ class Audit:
             }
         (place / "adv.safetensors").write_bytes(save(advs))  # whose own save_file hides why a file can't be written
         pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), place / "records.parquet")
+        if getattr(stage.source, "before", None):
+            counts = replace(counts, attacked_before=len(examples.y))
         seal(place, {"counts": vars(counts), "terms": list(terms)})
         write_json(place / "cost.json", {"seconds": time.perf_counter() - began})
 

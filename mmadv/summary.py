@@ -189,7 +189,7 @@ def _figures(audit: Audit, number: int) -> dict[str, Any]:
         further += alarms.of_untouchable(fixed.hits, fixed.total)
     clean, classes = _clean(told), max((one.classes for one in everything), default=0)
     answers = alarms.answers_of(stage.goal, classes, (record["y"] for records in told for record in records))
-    if not getattr(stage.source, "before", None):  # examples that were attacked already are wrong for that reason
+    if not any(one.attacked_before for one in everything):  # else they are wrong for that reason
         further += alarms.of_clean(clean.hits, clean.total, answers)
     raised = [alarms.Trust(alarm["trust"]) for one in attacks for alarm in one["alarms"]] + [
         alarm.trust for alarm in further

@@ -82,7 +82,7 @@ campaigns:
 def test_what_a_space_reads_is_made_while_another_process_makes_the_victim(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
     laid = []
-    monkeypatch.setattr(BallSpace, "around", lambda self, x: laid.append(x.device))
+    monkeypatch.setattr(BallSpace, "around", lambda self, x, eps=None: laid.append(x.device))
     stage = Stage(parse(SPEC), 0, Catalog(Host(allowed=["image"])))
     with pytest.raises(assets.Busy):
         stage.prepare()

@@ -394,13 +394,13 @@ def test_a_name_is_found_without_a_network(own, vit, tmp_path):
         sys.executable, "-m", "mmadv.cli", "attack", "image.fgsm", "--data", str(images), "--eps", "0.1", "--limit", "10",
     ]  # fmt: skip
     env = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-    for name, code in (("acme/digits", 0), ("acme/no-such", 2), ("./acme", 2)):
+    for name, code in (("acme/digits", 0), ("acme/no-such", 2)):
         out = ["--model", name, "--out", str(tmp_path / f"run{code}")]
         done = subprocess.run([*command, *out], env=env, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
         if code:
-            assert "there is no such folder" in done.stderr or "no image classifier could be loaded" in done.stderr
+            assert "no image classifier could be loaded" in done.stderr
     assert Path(done.args[-1]).name == "run2"
     assert not (tmp_path / "run2").exists()
 
