@@ -777,7 +777,7 @@ def test_embeddings_that_no_similarity_can_be_told_from(vector, said):
 def test_budgets_hold_and_success_never_falls_with_them():
     kit = TextKit()
     stage = kit.crowd({})
-    names = ["pwws", "greedy", "saliency", "beam", "firstorder", "genetic", "swarm", "suite"]
+    names = ["pwws", "greedy", "saliency", "beam", "firstorder", "genetic", "swarm", "exhaustive", "suite"]
     for name in names:
         trial = Trial(Case(f"text.{name}", kit.settings()[0]), kit)
         found = []
