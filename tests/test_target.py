@@ -49,7 +49,8 @@ def test_train_mode_is_refused_by_the_name_of_what_is_in_it():
     assert "model.eval()" in caught.value.fix
     assert victim[1].training
     result = attack(victim, allow_training=True)
-    assert "randomised" in [alarm.code for alarm in result.alarms]  # untrained, it may be at chance besides
+    codes = [alarm.code for alarm in result.alarms]
+    assert [code for code in codes if code != "clean_at_chance"] == ["randomised"]  # it is untrained
     assert victim[1].training
 
 

@@ -86,9 +86,8 @@ def _reader() -> WordNetCorpusReader:
             stream = super().open(file)  # which refuses paths that lead out of the folder
             path = self.abspath(file)
             zipped = not isinstance(path, nltk.data.FileSystemPathPointer)
-            if (
-                zipped or not file.startswith("index.") or file == "index.sense"
-            ):  # the others are searched, and stay open
+            # Files that aren't indices, and that of sense keys, are searched by NLTK's own means, and stay open.
+            if zipped or not file.startswith("index.") or file == "index.sense":
                 return stream
             stream.close()
             return open(path, encoding=self.encoding(file))

@@ -71,7 +71,8 @@ class Imperceptible(Attack):
     steps: ClassVar[int] = 400
 
     def check(self, oracle: Oracle) -> None:
-        cw.refuse_odd(min(self.lr, self.quiet_lr), self.shrink, self.patience)
+        for lr in (self.lr, self.quiet_lr):
+            cw.refuse_odd(lr, self.shrink, self.patience)
         if not self.bound > 0 or self.alpha < 0 or not self.share > 0:
             raise ParameterError(
                 f"bound is {self.bound}, alpha {self.alpha}, share {self.share}",
@@ -127,9 +128,8 @@ class Imperceptible(Attack):
             heard = torch.autograd.grad(masking.excess(delta, state.threshold).sum(), delta)[0]
         pull = norms.unit(grad, "l2") - like(state.alpha, grad) * norms.unit(heard, "l2")
         patience: int | Tensor = self.patience
-        if (
-            oracle.region.threshold is not None
-        ):  # what can't be heard is tried first, and where it isn't enough not for long
+        if oracle.region.threshold is not None:
+            # What can't be heard is tried first, and not for long where it isn't enough.
             patience = torch.where(state.successes > 0, self.patience, 1 + self.patience // 3)
         search = cw.narrowed(state.search, oracle, hit, self.shrink, patience)
         if oracle.region.threshold is None:
