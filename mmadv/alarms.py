@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -267,13 +269,22 @@ def _at_least(hits: int, total: int) -> float:
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share, which is anything where there are no examples."""
+    """The 95 % Wilson score interval of a share, which is anything where there are no examples.
+
+    By its closed form (doi:10.1080/01621459.1927.10502953): importing `scipy.stats` for it takes longer than many an attack.
+
+    Example:
+        >>> tuple(round(end, 4) for end in wilson(0, 10))
+        (0.0, 0.2775)
+    """
     if not total:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    low, high = binomtest(hits, total).proportion_ci(method="wilson")
-    return float(low), float(high)
+    z = NormalDist().inv_cdf(0.975)
+    share, shrunk = hits / total, 1 + z * z / total
+    middle = share + z * z / (2 * total)
+    half = z * math.sqrt((share * (1 - share) + z * z / (4 * total)) / total)
+    # At either end of the scale the interval ends there, whatever is rounded.
+    return (middle - half) / shrunk if hits else 0.0, (middle + half) / shrunk if hits < total else 1.0
 
 
 def of_planted(counts: Iterable[Counts]) -> tuple[Alarm, ...]:

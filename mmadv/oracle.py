@@ -361,7 +361,8 @@ class Oracle:
             size = self.problem.target.batch_size or max(total * self.problem.eot, 1)
             part = slice(start, start + max(1, size // self.problem.eot))
             try:
-                x, given, ids = rows.take((adv, per_row, streams_of), part)
+                everything = adv, per_row, streams_of
+                x, given, ids = everything if part.stop >= total and not parts else rows.take(everything, part)
                 noise = Noise(~self.problem.seed, streams(ids, self.problem.eot), self._calls * CALL)
                 with drawing(self.problem.target, noise):
                     parts.append(self._pass(x, given, loss, grad, value))
@@ -503,9 +504,9 @@ class Oracle:
         ledger, goal, eot = self.ledger, self.problem.threat.goal, self.problem.eot
         if not self._opened:
             self._check_first(output)
-        finite = None
+        finite = None  # where all is, nothing has to be masked
         if output.is_floating_point():
-            finite = torch.isfinite(output).all(-1)
+            finite = None if rows.sound(output) else torch.isfinite(output).all(-1)
         elif loss is not None:
             finite = torch.isfinite(loss)
         values = self.problem.target.output is Output.VALUES
@@ -640,7 +641,10 @@ class Oracle:
         size = torch.linalg.vector_norm(
             grad.flatten(mask.dim()), dim=-1
         )  # one cheap pass over all, a second over the odd
-        index = rows.affected(((size == 0) | ~torch.isfinite(size)).reshape(len(mask), -1).any(1))
+        fine = (size > 0) & (size < float("inf"))
+        if rows.settled(fine):
+            return grad
+        index = rows.affected(~fine.reshape(len(mask), -1).all(1))
         if index is None:
             return grad
         odd, mask = rows.take((grad, mask), index)

@@ -9,6 +9,7 @@ through; so do dataclass fields declared with `shared()`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar
@@ -46,6 +47,8 @@ def _map(function: Callable[..., Any], rows: Any, *others: Any) -> Any:
 
 def leaves(rows: Any) -> Iterator[Tensor]:
     """Every tensor with a row axis, in a fixed order."""
+    if isinstance(rows, Tensor):
+        return iter((rows,) if rows.dim() else ())
     found: list[Tensor] = []
 
     def collect(tensor: Tensor) -> Tensor:
@@ -86,7 +89,9 @@ def take(rows: Rows, index: Tensor | slice) -> Rows:
         >>> take((torch.tensor([10, 20, 30]), None), torch.tensor([2, 0]))
         (tensor([30, 10]), None)
     """
-    return _map(lambda tensor: tensor[index], rows)
+    if isinstance(index, slice):
+        return _map(lambda tensor: tensor[index], rows)
+    return _map(lambda tensor: tensor.index_select(0, index), rows)
 
 
 def put_(rows: Rows, index: Tensor, values: Rows) -> Rows:
@@ -163,6 +168,16 @@ def affected(mask: Tensor) -> Tensor | slice | None:
 def settled(mask: Tensor) -> bool:
     """Whether all of `mask` is true, if asking is free; False on an accelerator, where it is a host sync."""
     return mask.device.type == "cpu" and bool(mask.all())
+
+
+def sound(values: Tensor) -> bool:
+    """Whether all of `values` are finite, if asking is free; False where it isn't, or where only their sum is not.
+
+    Example:
+        >>> sound(torch.tensor([1.0, -2.0])), sound(torch.tensor([1.0, float("nan")]))
+        (True, False)
+    """
+    return values.device.type == "cpu" and math.isfinite(float(values.sum()))
 
 
 def fold(rows: Rows) -> Rows:

@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -170,6 +170,9 @@ class ModuleTarget:
         self.dtype = floating[0] if floating else None
         self._call = torch.compile(module) if compile else module
         self._allow_training = allow_training
+        self._parts: list[
+            nn.Module
+        ] = []  # while the module is held, those whose state is put back; one list for all copies
         self._refuse_training()
 
     def _refuse_training(self) -> None:
@@ -197,15 +200,28 @@ class ModuleTarget:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        module = self.module
+        if self._parts:  # within a longer hold, such as that of a whole episode, weights are seen to when that ends
+            with _state_held(self._parts):
+                yield
+            return
         self._refuse_training()
-        # Weights are too large to be copied, so writes to them are counted, and missed. Buffers are small and are put
-        # back whatever happened: batch normalisation writes to its own without being counted.
-        parameters = dict(module.named_parameters())
+        self._parts.extend(self.module.modules())
+        try:
+            with self._weights_held(), _state_held(self._parts):
+                yield
+        finally:
+            self._parts.clear()
+
+    @contextmanager
+    def _weights_held(self) -> Iterator[None]:
+        """While open, weights take no gradients; they are too large to be copied, so writes to them are counted, and missed.
+
+        Raises:
+            VictimMovedError: one was written to.
+        """
+        parameters = dict(self.module.named_parameters())
         versions = {name: (id(tensor), tensor._version) for name, tensor in parameters.items()}
         wanted = [(parameter, parameter.requires_grad) for parameter in parameters.values()]
-        parts = [(part, part.training, dict(part._buffers)) for part in module.modules()]
-        kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
         try:
             for parameter in parameters.values():
                 parameter.requires_grad_(False)
@@ -213,16 +229,7 @@ class ModuleTarget:
         finally:
             for parameter, flag in wanted:
                 parameter.requires_grad_(flag)
-            for part, mode, buffers in parts:
-                if isinstance(part, torch.jit.ScriptModule):  # its buffers can't be exchanged, only written to
-                    continue
-                part.training = mode
-                part._buffers.clear()
-                part._buffers.update(buffers)
-            with torch.no_grad():
-                for buffer, before in kept:
-                    buffer.copy_(before)
-            after = {name: (id(tensor), tensor._version) for name, tensor in module.named_parameters()}
+            after = {name: (id(tensor), tensor._version) for name, tensor in self.module.named_parameters()}
             lost = [name for name in versions if after.get(name) != versions[name]]
             if lost:
                 raise VictimMovedError(
@@ -239,6 +246,28 @@ class ModuleTarget:
             digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+@contextmanager
+def _state_held(parts: Sequence[nn.Module]) -> Iterator[None]:
+    """Modes and buffers of modules, put back whatever happened: batch normalisation writes to its own without being counted."""
+    before = [(part, part.training, dict(part._buffers)) for part in parts]
+    kept = [(one, one.clone()) for _, _, buffers in before for one in buffers.values() if one is not None]
+    try:
+        yield
+    finally:
+        for part, mode, buffers in before:
+            if isinstance(part, torch.jit.ScriptModule):  # its buffers can't be exchanged, only written to
+                continue
+            if part.training is not mode:
+                part.training = mode
+            if part._buffers or buffers:
+                part._buffers.clear()
+                part._buffers.update(buffers)
+        if kept:
+            with torch.no_grad():
+                for buffer, values in kept:
+                    buffer.copy_(values)
 
 
 class CallableTarget:

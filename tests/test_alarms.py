@@ -11,7 +11,7 @@ from torch import nn
 
 import mmadv
 from mmadv import MemorySource
-from mmadv.alarms import Counts, answers_of, of_counts
+from mmadv.alarms import Counts, answers_of, of_counts, wilson
 from mmadv.audit import Audit
 from mmadv.cli import main
 from mmadv.goals import Steered, Untargeted
@@ -120,6 +120,16 @@ def test_a_few_steps_that_fell_prove_nothing():
     assert trust(40, 100) == ["suspect"]
     assert trust(60, 64) == ["invalid"]
     assert trust(60, 64, random=1) == []  # chance alone moves losses
+
+
+@pytest.mark.parametrize("total", [1, 7, 1000])
+def test_intervals_of_shares_are_those_of_scipy(total):
+    from scipy.stats import binomtest
+
+    for hits in sorted({0, 1, total // 2, total - 1, total}):
+        assert wilson(hits, total) == pytest.approx(binomtest(hits, total).proportion_ci(method="wilson"), abs=1e-12)
+    assert wilson(0, total)[0] == 0.0
+    assert wilson(total, total)[1] == 1.0
 
 
 def test_labels_in_another_order_are_no_robust_model():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,41 @@ def test_no_gradient_reaches_parameters_while_the_victim_is_held():
     with target.held():
         assert not any(parameter.requires_grad for parameter in VICTIM.parameters())
     assert all(parameter.requires_grad for parameter in VICTIM.parameters())
+
+
+def test_a_hold_within_a_longer_one_puts_buffers_and_modes_back_itself():
+    victim = Normed(VICTIM, 16, training=True)
+    target = ModuleTarget(victim, allow_training=True)
+    before = {name: buffer.clone() for name, buffer in victim.named_buffers()}
+
+    def moved():
+        return [name for name, buffer in victim.named_buffers() if not torch.equal(buffer, before[name])]
+
+    with copy(target).held():
+        with target.held():
+            target(X)
+            victim.norm.running_mean = torch.ones_like(victim.norm.running_mean)
+            victim.train()
+            assert moved()
+        assert not moved()
+        assert not victim.norm.training
+        assert not any(parameter.requires_grad for parameter in victim.parameters())
+    assert all(parameter.requires_grad for parameter in victim.parameters())
+
+
+def test_a_weight_written_to_in_a_hold_within_a_longer_one_is_an_error_when_that_ends():
+    target, ended = ModuleTarget(Writing(lambda layer: layer.weight.mul_(0.999))), []
+
+    def held_twice():
+        with target.held():
+            with target.held():
+                target(X)
+            ended.append("inner")
+
+    for _ in range(2):  # and the next hold is a whole one again
+        with pytest.raises(VictimMovedError, match="1 weights were written to"):
+            held_twice()
+    assert ended == ["inner", "inner"]
 
 
 def test_generators_are_given_back_and_seeded_in_between():

@@ -71,35 +71,99 @@ def attacked(policy: Any, x: Any, y: Any, attack: str, eps: float, **words: Any)
 
 
 def speed(count: int) -> dict[str, Any]:
-    """PGD on `count` episodes in lockstep, one by one, and by a loop without an engine."""
+    """PGD on `count` episodes in lockstep, one by one, and by loops without an engine: the same attack, and the least there is."""
     from mmadv import rows
     from mmadv_rl import demo
+    from mmadv_rl.episodes import returns
 
     policy, source = demo.agent("CartPole-v1"), demo.episodes("CartPole-v1", count)
     given = source.take(0, count)
     ids = torch.arange(count)
     words = {"steps": STEPS, "eps": 0.3, "attack": "rl.pgd"}
+    part = rows.take(given.x, slice(0, 1)), given.y[:1], ids[:1]
+    attacked(policy, *part[:2], ids=part[2], **words)  # what is imported at the first call is no part of it
+    found: dict[str, Any] = {"episodes": count}
     began = time.perf_counter()
     together = attacked(policy, given.x, given.y, ids=ids, **words)
-    lockstep = time.perf_counter() - began
+    found["lockstep"] = pace(began, int(together.adv.length.sum()))
+    total = returns(given.y) - together.score
     began = time.perf_counter()
     single = []
     for row in range(count):
         part = slice(row, row + 1)
         single.append(attacked(policy, rows.take(given.x, part), given.y[part], ids=ids[part], **words))
-    alone = time.perf_counter() - began
     equal = sum(float(one.score[0]) == float(together.score[row]) for row, one in enumerate(single))
+    steps = sum(int(one.adv.length.sum()) for one in single)
+    found["engine, one by one"] = pace(began, steps) | {"equal returns": equal}
+    began = time.perf_counter()
+    played = [plain(policy, source.game, int(given.x.seed[row]), int(ids[row])) for row in range(count)]
+    equal = sum(one == float(total[row]) for row, (one, _) in enumerate(played))
+    found["plain loop, the same attack"] = pace(began, sum(steps for _, steps in played)) | {"equal returns": equal}
     began = time.perf_counter()
     steps = sum(bare(policy, source.game, int(seed)) for seed in given.x.seed)
-    plain = time.perf_counter() - began
-    return {
-        "episodes": count, "steps": int(together.adv.length.sum()), "lockstep, s": lockstep, "one by one, s": alone,
-        "lockstep over one by one": lockstep / alone, "equal returns": equal, "bare loop, s": plain, "bare steps": steps,
-    }  # fmt: skip
+    found["plain loop, last iterate"] = pace(began, steps)
+    return found
+
+
+def pace(began: float, steps: int) -> dict[str, Any]:
+    took = time.perf_counter() - began
+    return {"s": took, "steps": steps, "steps per second": steps / took}
+
+
+def plain(policy: Any, game: Any, seed: int, number: int) -> tuple[float, int]:
+    """The return and the steps of one episode under the plugin's PGD, written out for one environment: no counts, no checks."""
+    from mmadv.noise import Noise
+    from mmadv_rl.play import seed_of
+
+    total, steps = 0.0, 0
+    with game.instances(1) as (env,):
+        seen, over = env.reset(seed=seed)[0], False
+        while not over:
+            draw = Noise(seed_of(0, steps), torch.tensor([number])).uniform((4,))
+            shown = moved(policy, torch.from_numpy(seen)[None], draw)
+            with torch.no_grad():
+                act = int(policy(shown).argmax())
+            seen, reward, ended, cut, _ = env.step(act)
+            total, over, steps = total + reward, ended or cut, steps + 1
+    return total, steps
+
+
+def moved(policy: Any, x: Any, draw: Any) -> Any:
+    """The best candidate for one observation (1, 4): the end of one long step, a random start, or any of the steps from there."""
+    from mmadv.losses import log_odds, margin
+
+    reach = 0.3 * torch.tensor(UNIT)
+    low, high = x - reach, x + reach
+    with torch.no_grad():
+        own = policy(x).argmax(1)
+
+    def rank(answer: Any) -> float:
+        return float(margin(answer, own).float())
+
+    def climbed(adv: Any, length: float) -> tuple[float, Any]:
+        leaf = adv.detach().requires_grad_()
+        answer = policy(leaf)
+        grad = torch.autograd.grad(log_odds(answer, own), leaf)[0]
+        return rank(answer.detach()), torch.clamp(adv + length * reach * grad.sign(), low, high)
+
+    _, leap = climbed(x, 1.0)
+    with torch.no_grad():
+        best, shown = rank(policy(leap)), leap
+    adv = torch.clamp(x + reach * (2 * draw - 1), low, high)
+    for step in range(STEPS + 1):
+        if step < STEPS:
+            found, further = climbed(adv, 0.5)
+        else:
+            with torch.no_grad():
+                found, further = rank(policy(adv)), adv
+        if found > best:
+            best, shown = found, adv
+        adv = further
+    return shown
 
 
 def bare(policy: Any, game: Any, seed: int) -> int:
-    """One episode under PGD without an engine: no counts, no checks, no best iterate."""
+    """The steps of one episode under the least that is PGD: no best iterate, and returns of its own."""
     unit = torch.tensor(UNIT)
     reach, steps = 0.3 * unit, 0
     with game.instances(1) as (env,):
@@ -200,12 +264,16 @@ def tables(found: dict[str, Any]) -> str:
     text = ""
     if "speed" in found:
         one = found["speed"]
-        text += (
-            f"{one['episodes']} episodes of CartPole under PGD, {one['steps']} steps: {one['lockstep, s']:.2f} s in lockstep, "
-            f"{one['one by one, s']:.2f} s one by one (ratio {one['lockstep over one by one']:.3f}), equal returns in "
-            f"{one['equal returns']}; a bare loop without an engine takes {one['bare loop, s']:.2f} s for {one['bare steps']} "
-            "steps.\n\n"
-        )
+        text += f"{one['episodes']} episodes of CartPole under PGD, {STEPS} steps each time; lockstep's share of each time.\n\n"
+        text += "| played | s | environment steps | steps per second | lockstep's share | equal returns |\n|---|--:|--:|--:|--:|--:|\n"
+        for label, row in one.items():
+            if label != "episodes":
+                equal = row.get("equal returns", "")
+                text += (
+                    f"| {label} | {row['s']:.2f} | {row['steps']} | {row['steps per second']:.0f} "
+                    f"| {one['lockstep']['s'] / row['s']:.3f} | {equal} |\n"
+                )
+        text += "\n"
     if "returns" in found:
         part = found["returns"]
         labels = [*ATTACKS, "worst of all"]

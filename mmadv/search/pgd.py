@@ -10,6 +10,7 @@ comes back to an earlier iterate will only repeat itself, and ends (arXiv 2503.1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -141,18 +142,21 @@ def default_lr(steps: int) -> float:
     return max(2.5 / steps, 0.2)
 
 
+@lru_cache(8)
+def _weights(entries: int, words: int, device: torch.device) -> Tensor:
+    """(words,) odd int32 factors, all different; float64 has two words an entry."""
+    weights = torch.arange(1, entries + 1, device=device, dtype=torch.int32).mul_(-1640531535).bitwise_or_(1)
+    if words == entries:
+        return weights
+    second = torch.tensor([0, 2], dtype=torch.int32, device=device)
+    return weights.repeat_interleave(2).add_(second.repeat(entries))
+
+
 def fingerprint(values: Tensor) -> Tensor:
     """An exact, order-independent hash of each (…, n) row's bits, (…,) int64, never 0.
 
     Integer sums don't depend on how a reduction is split, so equal rows hash alike in any batch.
     """
-    weights = (
-        torch.arange(1, values.shape[-1] + 1, device=values.device, dtype=torch.int32).mul_(-1640531535).bitwise_or_(1)
-    )
     bits = values.contiguous().view(torch.int32)
-    if bits.shape[-1] != len(weights):  # float64 has two words an entry
-        weights = weights.repeat_interleave(2).add_(
-            torch.tensor([0, 2], dtype=torch.int32, device=values.device).repeat(len(weights))
-        )
-    mixed = bits * weights
+    mixed = bits * _weights(values.shape[-1], bits.shape[-1], values.device)
     return mixed.bitwise_xor_(mixed >> 15).mul_(-2048144789).sum(-1).bitwise_or_(1)

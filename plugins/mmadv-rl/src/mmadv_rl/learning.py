@@ -109,7 +109,7 @@ class Opposed(VecEnv):
             ended, cut, reward = True, False, 0.0  # of an episode that breaks
             try:
                 said, reward, ended, cut, _ = self.envs[row].step(acts[row])
-                self.now[row], reward = observed(said, self.game), paid(reward)
+                self.now[row], reward = torch.from_numpy(observed(said, self.game)), paid(reward)
             except Exception:
                 ended, reward = True, 0.0
                 self.envs[row] = self.game.built()
@@ -128,7 +128,7 @@ class Opposed(VecEnv):
         for _ in range(TRIES):
             seed, self.next = self.next, self.next + 1
             try:
-                self.now[row] = observed(self.envs[row].reset(seed=seed)[0], self.game)
+                self.now[row] = torch.from_numpy(observed(self.envs[row].reset(seed=seed)[0], self.game))
             except Exception as error:
                 reason = error
                 self.envs[row] = self.game.built()

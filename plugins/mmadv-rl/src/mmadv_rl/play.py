@@ -73,17 +73,12 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
     """
     game, count = x.game, len(x)
     assert game.horizon is not None
-    total, broken = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
-    length, changed, over = torch.zeros_like(x.seed), torch.zeros_like(x.seed), torch.zeros_like(broken)
-    memory = torch.zeros(count, policy.memory)
-    seen: list[Tensor] = []
-    true: list[Tensor] = []
-    acts: list[Tensor] = []
-    rewards: list[Tensor] = []
+    now, total, length = np.zeros((count, game.size), np.float32), np.zeros(count), np.zeros(count, np.int64)
+    broken, over = np.zeros(count, bool), np.zeros(count, bool)
+    changed, memory = torch.zeros_like(x.seed), torch.zeros(count, policy.memory)
+    columns: dict[str, list[Tensor]] = {"seen": [], "true": [], "acts": [], "rewards": []}
     reasons: dict[int, str] = {}
-    now = torch.zeros(count, game.size)
-    playing = torch.arange(count)
-    with game.instances(count) as envs:
+    with game.instances(count) as envs, policy.held():
 
         def lose(row: int, error: Exception | None = None) -> None:
             broken[row] = True
@@ -96,62 +91,63 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
                 now[row] = observed(env.reset(seed=int(x.seed[row]))[0], game)
             except Exception as error:
                 lose(row, error)
+        playing = torch.from_numpy(~broken).nonzero()[:, 0]
         for step in range(game.horizon):
-            playing = playing[~broken[playing]]
             if not len(playing):
                 break
-            here = now[playing]
+            here = torch.from_numpy(now[playing.numpy()])
             rows = torch.cat([here, memory[playing]], 1)
-            with torch.no_grad(), policy.held():
-                answer = policy(shaped(rows, game, policy))
-            own = policy.acts(answer, game)
+            answer, after = asked(policy, rows, game)
+            own = act = policy.acts(answer, game)
             shown = here if show is None else show(step, playing, here, rows, answer)
             sound = torch.isfinite(shown).all(1)
-            shown = torch.where(sound.unsqueeze(1), shown, here)
-            with torch.no_grad(), policy.held():
-                told = torch.cat([shown, memory[playing]], 1)
-                answer, after = policy.remembering(shaped(told, game, policy))
+            if shown is not here:
+                shown = torch.where(sound.unsqueeze(1), shown, here)
+                answer, after = asked(policy, torch.cat([shown, memory[playing]], 1), game)
+                act = policy.acts(answer, game)
+                changed[playing] += torch.from_numpy((act != own).reshape(len(act), -1).any(1))
+            sound &= torch.isfinite(answer).all(1)
             memory[playing] = after.to(memory)
-            act = policy.acts(answer, game)
-            differs = torch.from_numpy((act != own).reshape(len(act), -1).any(1))
-            changed[playing] += differs
-            for buffer, values in (
-                (seen, shown), (true, here),
-                (acts, torch.from_numpy(np.asarray(act, dtype=np.float64).reshape(len(act), -1))),
-            ):  # fmt: skip
-                whole = torch.zeros(count, values.shape[1], dtype=values.dtype)
-                whole[playing] = values
-                buffer.append(whole)
-            rewards.append(torch.zeros(count, dtype=torch.float64))
-            going = []
-            for at, row in enumerate(playing.tolist()):
-                if not (bool(sound[at]) and bool(torch.isfinite(answer[at]).all())):
+            rewards, going = np.zeros(count), []
+            for at, (row, fine) in enumerate(zip(playing.tolist(), sound.tolist(), strict=True)):
+                if not fine:
                     lose(row)
                     continue
                 try:
                     said, reward, ended, cut, _ = envs[row].step(act[at])
-                    now[row], rewards[-1][row] = observed(said, game), paid(reward)
+                    now[row], rewards[row] = observed(said, game), paid(reward)
                 except Exception as error:
                     lose(row, error)
                     continue
                 length[row] += 1
-                total[row] += rewards[-1][row]
                 over[row] = bool(ended)
                 if not (ended or cut):
                     going.append(row)
+            total += rewards
+            did = torch.from_numpy(np.asarray(act, dtype=np.float64).reshape(len(act), -1))
+            for name, values in ("seen", shown), ("true", here), ("acts", did):
+                columns[name].append(values.new_zeros(count, values.shape[1]).index_copy_(0, playing, values))
+            columns["rewards"].append(torch.from_numpy(rewards))
             playing = torch.tensor(going, dtype=torch.int64)
-            if not len(playing):
-                break
-    width = acts[0].shape[1] if acts else 1
-    nothing = torch.zeros(count, 0, game.size)
+    width = columns["acts"][0].shape[1] if columns["acts"] else 1
+    nothing = {"seen": (game.size,), "true": (game.size,), "acts": (width,), "rewards": ()}
+    seen, true, acts, given = (
+        torch.stack(column, 1) if column else torch.zeros(count, 0, *nothing[name]) for name, column in columns.items()
+    )
     episodes = Episodes(
-        x.seed, torch.stack(seen, 1) if seen else nothing, torch.stack(true, 1) if true else nothing, length,
-        torch.stack(acts, 1) if acts else torch.zeros(count, 0, width, dtype=torch.float64), changed,
-        x.calm, x.calm_length, x.taught, game,
-    )  # fmt: skip
+        x.seed, seen, true, torch.from_numpy(length), acts.double(), changed, x.calm, x.calm_length, x.taught, game
+    )
     zero = torch.zeros_like(x.seed)
-    given = torch.stack(rewards, 1) if rewards else torch.zeros(count, 0, dtype=torch.float64)
-    return Played(episodes, total, broken, zero, zero.clone(), Counts(), reasons, given, over)
+    return Played(
+        episodes, torch.from_numpy(total), torch.from_numpy(broken), zero, zero.clone(), Counts(), reasons,
+        given.double(), torch.from_numpy(over),
+    )  # fmt: skip
+
+
+def asked(policy: PolicyTarget, rows: Tensor, game: Game) -> tuple[Tensor, Tensor]:
+    """The policy's answer to rows, and what it remembers after them."""
+    with torch.no_grad(), policy.held():
+        return policy.remembering(shaped(rows, game, policy))
 
 
 def clean(policy: PolicyTarget, x: Episodes) -> Played:
@@ -280,7 +276,9 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         raise ParameterError("eot is given, and policies act deterministically", where="eot", fix="leave eot out")
     x: Episodes = problem.x
     options = {name: value for name, value in options.items() if name != "observe"}
-    with torch.inference_mode(False), torch.no_grad(), rng_preserved(player.device, problem.seed):
+    with (
+        torch.inference_mode(False), torch.no_grad(), rng_preserved(player.device, problem.seed), player.held(),
+    ):  # fmt: skip
         calm = clean(player.policy, x)
         lost = torch.tensor([return_of(int(label)) for label in problem.y], dtype=torch.float64)
         wrong = ~calm.broken & (calm.total < lost)
@@ -383,7 +381,7 @@ def _narrowed(problem: Problem, index: Tensor) -> Problem:
     )  # fmt: skip
 
 
-def observed(said: Any, game: Game) -> Tensor:
+def observed(said: Any, game: Game) -> np.ndarray:
     """(size,) float32, what an environment says.
 
     Raises:
@@ -393,12 +391,12 @@ def observed(said: Any, game: Game) -> Tensor:
     found = np.array(said, dtype=np.float32)
     if found.shape != game.shape:
         raise ValueError(f"the environment gave an observation of shape {found.shape}, where {game.shape} was said")
-    flat, (low, high) = found.reshape(-1), game.box
-    if not np.isfinite(flat).all():
-        raise ValueError("the environment gave an observation with NaN or inf")
-    if (flat < low.numpy()).any() or (flat > high.numpy()).any():
-        raise ValueError("the environment gave an observation outside of its own box")
-    return torch.from_numpy(flat)
+    flat, (low, high) = found.reshape(-1), (end.numpy() for end in game.box)
+    finite = np.isfinite(flat)
+    if not (finite & (flat >= low) & (flat <= high)).all():
+        wrong = "outside of its own box" if finite.all() else "with NaN or inf"
+        raise ValueError(f"the environment gave an observation {wrong}")
+    return flat
 
 
 def paid(reward: Any) -> float:
