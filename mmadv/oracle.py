@@ -384,8 +384,9 @@ class Oracle:
                 None if part is None else _spread(part, sent, math.prod(shape), fill)
                 for part, fill in zip(answer, fills, strict=True)
             ]
-        shaped: list[Any] = [None if part is None else part.reshape(*shape, *part.shape[1:]) for part in answer]
-        return shaped[0], shaped[1], shaped[2]
+        if len(shape) == 2:
+            answer = [None if part is None else part.reshape(*shape, *part.shape[1:]) for part in answer]
+        return answer[0], answer[1], answer[2]
 
     def _pass(
         self, x: Any, per_row: tuple[Tensor, Tensor | None, Tensor | None], loss: Loss | None, grad: bool, value: Any

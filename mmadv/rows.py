@@ -27,16 +27,16 @@ def shared(**options: Any) -> Any:
 
 @cache
 def _names(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass that hold rows."""
-    return tuple(field.name for field in dataclasses.fields(kind) if not field.metadata.get("shared"))
+    """The fields of a dataclass that hold rows; of anything else none."""
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return tuple(field.name for field in fields if not field.metadata.get("shared"))
 
 
 def _map(function: Callable[..., Any], rows: Any, *others: Any) -> Any:
     if isinstance(rows, Tensor):
         return function(rows, *others) if rows.dim() else rows
-    if dataclasses.is_dataclass(rows) and not isinstance(rows, type):
+    if names := _names(type(rows)):
         parts = (rows, *others)
-        names = _names(type(rows))
         return dataclasses.replace(rows, **{n: _map(function, *[getattr(part, n) for part in parts]) for n in names})
     if isinstance(rows, (tuple, list)):
         return type(rows)(_map(function, *parts) for parts in zip(rows, *others, strict=True))

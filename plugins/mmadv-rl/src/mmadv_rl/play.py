@@ -7,6 +7,7 @@ by episode and step: the same episode comes out alone and among any others.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -406,6 +407,8 @@ def paid(reward: Any) -> float:
         ValueError: it is none.
         TypeError: likewise.
     """
+    if type(reward) is float and math.isfinite(reward):
+        return reward
     found = np.asarray(reward, dtype=np.float64)
     if found.size != 1 or not np.isfinite(found).all():
         raise ValueError(f"the environment gave the reward {reward!r}")
