@@ -35,7 +35,7 @@ def _names(kind: type) -> tuple[str, ...]:
 def _map(function: Callable[..., Any], rows: Any, *others: Any) -> Any:
     if isinstance(rows, Tensor):
         return function(rows, *others) if rows.dim() else rows
-    if names := _names(type(rows)):
+    if names := _names(rows.__class__):
         parts = (rows, *others)
         return dataclasses.replace(rows, **{n: _map(function, *[getattr(part, n) for part in parts]) for n in names})
     if isinstance(rows, (tuple, list)):
