@@ -150,6 +150,8 @@ def test_hostile_recordings_are_left_out_and_said_to_be(commands, tmp_path, monk
     (commands / "loud" / "link.wav").symlink_to(tmp_path / "secret.wav")
     (commands / "loud" / "page.wav").write_text("<script>alert(1)</script>")
     (commands / "loud" / "cut.flac").write_bytes(b"fLaC" + bytes(30))
+    whole = (commands / "loud" / "0.wav").read_bytes()
+    (commands / "loud" / "half.wav").write_bytes(whole[: len(whole) // 2])
     soundfile.write(commands / "loud" / "long.flac", np.zeros(900_000, np.int16), 8000)  # silence packs well
     soundfile.write(commands / "loud" / "stereo.wav", np.zeros((100, 2)), 8000)
     (commands / "loud" / "readme.md").write_text("x")
@@ -158,17 +160,26 @@ def test_hostile_recordings_are_left_out_and_said_to_be(commands, tmp_path, monk
     assert (commands / "loud" / "long.flac").stat().st_size < 9000
     monkeypatch.setattr(channels, "LONGEST", 60.0)
     options = {"attack": "audio.fgsm", "norm": "linf", "eps": 0.3, "classes": ["quiet", "loud"], "rate": 8000}
-    with pytest.warns(SkippedWarning, match="8 left out of the data"):
+    with pytest.warns(SkippedWarning, match="9 left out of the data"):
         result = mmadv.attack(Loud().eval(), data=commands, **options)
     why = {one.key: one.why for one in result.skipped}
     for name, what in (
-        ("link.wav", "leads out"), ("page.wav", "cannot be read"), ("cut.flac", "cannot be read"), ("long.flac", "112 s long"),
+        ("link.wav", "leads out"), ("page.wav", "cannot be read"), ("cut.flac", "cannot be read"), ("half.wav", "cut short"), ("long.flac", "112 s long"),
         ("stereo.wav", "2 channels"), ("readme.md", "no audio file"), ("nan.wav", "leave [-1, 1]"), ("over.wav", "leave [-1, 1]"),
     ):  # fmt: skip
         assert what in why[f"loud/{name}"]
     shutil.rmtree(commands / "loud")
     (commands / "loud").mkdir()
     assert mmadv.attack(Loud().eval(), data=commands, **options).keys == ("quiet/0.wav", "quiet/1.wav")
+
+
+def test_a_wav_that_was_streamed_is_read_to_its_end(tmp_path):
+    soundfile.write(tmp_path / "live.wav", np.linspace(-0.5, 0.5, 800), 8000, subtype="PCM_16")
+    whole = channels.read_file(tmp_path / "live.wav")
+    written = bytearray((tmp_path / "live.wav").read_bytes())
+    written[4:8] = written[40:44] = b"\xff" * 4  # as by who writes to a pipe
+    (tmp_path / "live.wav").write_bytes(written)
+    assert torch.equal(channels.read_file(tmp_path / "live.wav").samples, whole.samples)
 
 
 def test_silence_is_left_out_where_no_share_of_it_can_be_taken(commands):

@@ -1,6 +1,7 @@
 """Episodes: what is played, counted, judged again, and lost."""
 
 import dataclasses
+import tempfile
 
 import gymnasium as gym
 import numpy as np
@@ -164,7 +165,8 @@ def test_a_learned_adversary_does_what_noise_does_not_on_cartpole():
     assert float(found) < 100
 
 
-def test_training_an_adversary_is_counted_done_once_and_leaves_the_victim_as_it_is():
+def test_training_an_adversary_is_counted_done_once_and_leaves_the_victim_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     victim, scores = Counting(balancing()), []
     before = torch.get_rng_state()
     for _ in range(2):  # a game of its own knows nothing of what the other one taught
@@ -189,6 +191,7 @@ def test_training_an_adversary_is_counted_done_once_and_leaves_the_victim_as_it_
     assert torch.equal(*scores)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.requires_grad for parameter in victim.parameters())
+    assert not list(tmp_path.glob("SB3-*"))  # nor is anything left behind
 
 
 def test_training_goes_on_where_an_environment_breaks_and_ends_where_none_begins():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,10 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "MP3": ("MP3", "MPEG_LAYER_III"),
 }
 """Codecs by name, as libsndfile calls them."""
+CUT = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
+"""What libsndfile says of a file that ends before its sound does: it reads what is there."""
+STREAMED = 0x7FFF_0000
+"""Lengths from here on were written by who didn't know how long the sound would be."""
 LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
 
 
@@ -59,7 +64,7 @@ def read_file(content: Path | bytes) -> Waves:
         content: the file, or what is in it.
 
     Raises:
-        InputError: it can't be read, is empty, has several channels or is longer than an hour.
+        InputError: it can't be read, is empty, was cut short, has several channels or is longer than an hour.
     """
     import soundfile
 
@@ -71,6 +76,12 @@ def read_file(content: Path | bytes) -> Waves:
             raise InputError(f"the file has {about.channels} channels", where=path, fix="mix it down to one channel")
         if about.duration > LONGEST or about.frames > MOST:
             raise InputError(f"the file is {about.duration:.0f} s long", where=path, fix="cut it into utterances")
+        if (said := CUT.search(about.extra_info)) and int(said[1]) < STREAMED:
+            raise InputError(
+                f"the file was cut short: it holds {said[2]} of {said[1]} bytes of sound",
+                where=path,
+                fix="copy it again, or write what is left as a file of its own",
+            )
         levels, rate = soundfile.read(
             path if held is None else io.BytesIO(held), dtype="int16" if about.subtype == "PCM_16" else "float32"
         )

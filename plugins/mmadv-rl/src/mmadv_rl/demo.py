@@ -73,11 +73,14 @@ def _fresh(env: str, envs: int) -> Any:
 
 
 def _train(env: str) -> dict[str, Tensor]:
+    from stable_baselines3.common.logger import Logger
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small matrices: more threads only wait for each other
     try:
         with rng_preserved(torch.device("cpu"), seed=0), torch.enable_grad():
             model = _fresh(env, RECIPES[env]["envs"])
+            model.set_logger(Logger(None, []))  # its own makes a folder for each training
             model.learn(RECIPES[env]["steps"])
     finally:
         torch.set_num_threads(threads)

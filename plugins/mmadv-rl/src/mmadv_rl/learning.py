@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor, nn
 
@@ -184,6 +185,7 @@ def trained(
             "MlpPolicy", opposed, n_steps=length, batch_size=2 * length, n_epochs=10, learning_rate=lr, gamma=gamma,
             gae_lambda=0.95, seed=seed % 2**32, device="cpu",
         )  # fmt: skip
+        agent.set_logger(Logger(None, []))  # its own makes a folder for each training
         agent.learn(steps)
         opposed.training = False
         return Adversary(Normalised.of(Sb3Policy(agent), opposed), agent.num_timesteps)
