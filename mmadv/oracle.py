@@ -361,8 +361,11 @@ class Oracle:
             size = self.problem.target.batch_size or max(total * self.problem.eot, 1)
             part = slice(start, start + max(1, size // self.problem.eot))
             try:
-                everything = adv, per_row, streams_of
-                x, given, ids = everything if part.stop >= total and not parts else rows.take(everything, part)
+                x = rows.take(
+                    adv, part
+                )  # tensors of its own: a victim may do what it likes to them, such as asking for gradients
+                whole = part.stop >= total and not parts
+                given, ids = (per_row, streams_of) if whole else rows.take((per_row, streams_of), part)
                 noise = Noise(~self.problem.seed, streams(ids, self.problem.eot), self._calls * CALL)
                 with drawing(self.problem.target, noise):
                     parts.append(self._pass(x, given, loss, grad, value))
@@ -418,6 +421,12 @@ class Oracle:
                 output = expected(output, len(y), eot)
             if loss is not None:
                 values = goal.loss(loss, output, y, goal_towards) if towards is None else loss(output, y, towards)
+            if values is not None and values.shape != (len(y),):
+                raise AttackError(
+                    f"a loss of {len(y)} rows has shape {tuple(values.shape)}",
+                    where="Oracle.evaluate",
+                    fix="give one value for each row: no mean or sum over the batch",
+                )
             if not grad:
                 return output, values, None
             if not values.requires_grad:
@@ -507,7 +516,7 @@ class Oracle:
             self._check_first(output)
         finite = None  # where all is, nothing has to be masked
         if output.is_floating_point():
-            finite = None if rows.sound(output) else torch.isfinite(output).all(-1)
+            finite = None if rows.all_finite(output) else torch.isfinite(output).all(-1)
         elif loss is not None:
             finite = torch.isfinite(loss)
         values = self.problem.target.output is Output.VALUES

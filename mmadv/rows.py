@@ -80,7 +80,7 @@ def take(rows: Rows, index: Tensor | slice) -> Rows:
 
     Args:
         rows: a tensor (A, …) or a container of such.
-        index: int64 (B,) or a slice.
+        index: int64 (B,) of at least 0, or a slice.
 
     Returns:
         Rows of the same structure with a leading axis B.
@@ -91,7 +91,8 @@ def take(rows: Rows, index: Tensor | slice) -> Rows:
     """
     if isinstance(index, slice):
         return _map(lambda tensor: tensor[index], rows)
-    return _map(lambda tensor: tensor.index_select(0, index), rows)
+    # Half of the time of indexing; but that also takes an index from another device.
+    return _map(lambda one: one.index_select(0, index) if one.device == index.device else one[index], rows)
 
 
 def put_(rows: Rows, index: Tensor, values: Rows) -> Rows:
@@ -170,11 +171,11 @@ def settled(mask: Tensor) -> bool:
     return mask.device.type == "cpu" and bool(mask.all())
 
 
-def sound(values: Tensor) -> bool:
+def all_finite(values: Tensor) -> bool:
     """Whether all of `values` are finite, if asking is free; False where it isn't, or where only their sum is not.
 
     Example:
-        >>> sound(torch.tensor([1.0, -2.0])), sound(torch.tensor([1.0, float("nan")]))
+        >>> all_finite(torch.tensor([1.0, -2.0])), all_finite(torch.tensor([1.0, float("nan")]))
         (True, False)
     """
     return values.device.type == "cpu" and math.isfinite(float(values.sum()))

@@ -170,9 +170,6 @@ class ModuleTarget:
         self.dtype = floating[0] if floating else None
         self._call = torch.compile(module) if compile else module
         self._allow_training = allow_training
-        self._parts: list[
-            nn.Module
-        ] = []  # while the module is held, those whose state is put back; one list for all copies
         self._refuse_training()
 
     def _refuse_training(self) -> None:
@@ -200,43 +197,19 @@ class ModuleTarget:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        if self._parts:  # within a longer hold, such as that of a whole episode, weights are seen to when that ends
-            with _state_held(self._parts):
-                yield
-            return
-        self._refuse_training()
-        self._parts.extend(self.module.modules())
+        module = self.module
+        outermost = module not in _WALKED
+        if outermost:
+            _WALKED[module] = _walked(module)
+        parts, weights = _WALKED[module]
         try:
-            with self._weights_held(), _state_held(self._parts):
+            if not self._allow_training and any(part.training for part in parts):
+                self._refuse_training()
+            with _weights_held(weights, self.name), _state_held(parts):
                 yield
         finally:
-            self._parts.clear()
-
-    @contextmanager
-    def _weights_held(self) -> Iterator[None]:
-        """While open, weights take no gradients; they are too large to be copied, so writes to them are counted, and missed.
-
-        Raises:
-            VictimMovedError: one was written to.
-        """
-        parameters = dict(self.module.named_parameters())
-        versions = {name: (id(tensor), tensor._version) for name, tensor in parameters.items()}
-        wanted = [(parameter, parameter.requires_grad) for parameter in parameters.values()]
-        try:
-            for parameter in parameters.values():
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for parameter, flag in wanted:
-                parameter.requires_grad_(flag)
-            after = {name: (id(tensor), tensor._version) for name, tensor in self.module.named_parameters()}
-            lost = [name for name in versions if after.get(name) != versions[name]]
-            if lost:
-                raise VictimMovedError(
-                    f"{len(lost)} weights were written to while the victim was attacked",
-                    where=f"{self.name}: {', '.join(lost[:3])}",
-                    fix="find the forward pass or attack that writes to weights; reload the victim",
-                )
+            if outermost:
+                del _WALKED[module]
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(
@@ -246,6 +219,50 @@ class ModuleTarget:
             digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+Weights = list[tuple[str, nn.Module, str, Tensor]]
+"""Each parameter by its full name, the part of the module that has it, and its name there."""
+_WALKED: dict[nn.Module, tuple[list[nn.Module], Weights]] = {}
+"""Parts and weights of the modules that are held just now, as they were when their longest hold began: one within it, such as that of a
+step in an episode, looks no further. A module is attacked by one thread at a time."""
+
+
+def _walked(module: nn.Module) -> tuple[list[nn.Module], Weights]:
+    found = {
+        tensor: (f"{prefix}.{name}" if prefix else name, part, name, tensor)
+        for prefix, part in reversed(list(module.named_modules()))  # of tied weights the first name is kept
+        for name, tensor in part.named_parameters(recurse=False)
+    }
+    return list(module.modules()), list(reversed(found.values()))
+
+
+@contextmanager
+def _weights_held(weights: Weights, victim: str) -> Iterator[None]:
+    """While open, weights take no gradients; they are too large to be copied, so writes to them are counted, and missed.
+
+    Raises:
+        VictimMovedError: one was written to, or exchanged.
+    """
+    before = [(tensor._version, tensor.requires_grad) for *_, tensor in weights]
+    try:
+        for *_, tensor in weights:
+            tensor.requires_grad_(False)
+        yield
+    finally:
+        for (*_, tensor), (_, flag) in zip(weights, before, strict=True):
+            tensor.requires_grad_(flag)
+        lost = [
+            name
+            for (name, part, own, tensor), (version, _) in zip(weights, before, strict=True)
+            if tensor._version != version or getattr(part, own, None) is not tensor
+        ]
+        if lost:
+            raise VictimMovedError(
+                f"{len(lost)} weights were written to while the victim was attacked",
+                where=f"{victim}: {', '.join(lost[:3])}",
+                fix="find the forward pass or attack that writes to weights; reload the victim",
+            )
 
 
 @contextmanager

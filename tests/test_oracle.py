@@ -297,6 +297,31 @@ def test_gradients_that_are_not_finite_are_zeroed_and_counted():
     assert int(asking.signals.gradient_rows) == 8
 
 
+def test_what_a_victim_does_to_its_inputs_reaches_no_other_call():
+    """Such as a defence that takes gradients of its own, or one that reshapes in place."""
+
+    def defended(x):
+        with torch.enable_grad():
+            x.requires_grad_()
+            VICTIM(x).square().sum().backward()
+            answer = VICTIM(x - 0.1 * x.grad).detach()
+        x.requires_grad_(False).unsqueeze_(1)
+        return answer
+
+    whole, parts = (oracle(target=CallableTarget(defended, batch_size=size), access=Access.SCORE) for size in (None, 3))
+    first = whole.evaluate(whole.region.x).output
+    assert torch.equal(whole.evaluate(whole.region.x).output, first)
+    assert torch.allclose(parts.evaluate(parts.region.x).output, first)
+    assert whole.region.x.shape == X.shape
+    assert not whole.region.x.requires_grad
+
+
+def test_a_loss_has_a_value_for_each_row():
+    asked = oracle()
+    with pytest.raises(AttackError, match=r"a loss of 8 rows has shape \(\)"):
+        asked.evaluate(asked.region.x, loss=nn.functional.cross_entropy, grad=True)
+
+
 def test_labels_out_of_range_are_named():
     with pytest.raises(InputError, match="label 3 is out of range") as caught:
         oracle(VICTIM, X, torch.where(torch.arange(8) == 5, 3, Y)).open()

@@ -94,9 +94,9 @@ def test_affected_rows():
     assert rows.settled(torch.tensor([True, True]))
     assert not rows.settled(torch.tensor([True, False]))
     odd = torch.tensor([float("inf"), -float("inf"), float("nan")])
-    assert all(not rows.sound(torch.tensor([[0.0, 1.0], [2.0, value]])) for value in odd)
-    assert not rows.sound(odd[:2])
-    assert rows.sound(torch.zeros(0, 2))
+    assert all(not rows.all_finite(torch.tensor([[0.0, 1.0], [2.0, value]])) for value in odd)
+    assert not rows.all_finite(odd[:2])
+    assert rows.all_finite(torch.zeros(0, 2))
 
 
 def test_detached_rows_are_plain():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from copy import copy
+from copy import copy, deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -154,8 +154,13 @@ def test_a_hold_within_a_longer_one_puts_buffers_and_modes_back_itself():
     assert all(parameter.requires_grad for parameter in victim.parameters())
 
 
-def test_a_weight_written_to_in_a_hold_within_a_longer_one_is_an_error_when_that_ends():
-    target, ended = ModuleTarget(Writing(lambda layer: layer.weight.mul_(0.999))), []
+@pytest.mark.parametrize(
+    "write",
+    [lambda layer: layer.weight.mul_(0.999), lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight * 2))],
+)
+def test_a_hold_within_a_longer_one_sees_writes_to_weights_and_train_mode_itself(write):
+    victim = Writing(write)
+    target, ended = ModuleTarget(victim), []
 
     def held_twice():
         with target.held():
@@ -166,7 +171,42 @@ def test_a_weight_written_to_in_a_hold_within_a_longer_one_is_an_error_when_that
     for _ in range(2):  # and the next hold is a whole one again
         with pytest.raises(VictimMovedError, match="1 weights were written to"):
             held_twice()
-    assert ended == ["inner", "inner"]
+    victim.write = lambda layer: None
+    with target.held():
+        victim.train()
+        with pytest.raises(TargetError, match="2 submodules are in train mode"), target.held():
+            ended.append("inner")
+        victim.eval()
+    assert not ended
+
+
+def test_a_copy_made_in_a_hold_is_not_held():
+    target = ModuleTarget(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval())
+    with target.held():
+        other = deepcopy(target)
+    other.module.train()
+    with pytest.raises(TargetError, match="3 submodules are in train mode"), other.held():
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_tied_weights_and_scripted_victims_are_held():
+    tied = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3)).eval()
+    tied[1].weight = tied[0].weight
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(16, 3)).eval())
+    for victim, name in ((tied, "0.weight"), (scripted, "0.weight")):
+        target = ModuleTarget(victim)
+        with target.held(), target.held():
+            assert not any(parameter.requires_grad for parameter in victim.parameters())
+        assert all(parameter.requires_grad for parameter in victim.parameters())
+
+        def moved(target=target, victim=victim):
+            with target.held(), torch.no_grad():
+                next(victim.parameters()).mul_(0.5)
+
+        with pytest.raises(VictimMovedError, match="1 weights were written to") as caught:
+            moved()
+        assert caught.value.where.endswith(f": {name}")
 
 
 def test_generators_are_given_back_and_seeded_in_between():

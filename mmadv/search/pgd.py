@@ -144,7 +144,7 @@ def default_lr(steps: int) -> float:
 
 @lru_cache(8)
 def _weights(entries: int, words: int, device: torch.device) -> Tensor:
-    """(words,) odd int32 factors, all different; float64 has two words an entry."""
+    """(words,) odd int32 factors, all different, never to be altered; float64 has two words an entry."""
     weights = torch.arange(1, entries + 1, device=device, dtype=torch.int32).mul_(-1640531535).bitwise_or_(1)
     if words == entries:
         return weights

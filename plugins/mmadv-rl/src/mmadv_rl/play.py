@@ -60,8 +60,8 @@ class Played:
 
 
 Show = Callable[[int, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""`(step, rows, observations, remembering rows, answers) -> what the policy is shown`, all but `step` of the rows still playing; NaN
-where the policy answered NaN to what it might have been shown, which loses the episode."""
+"""`(step, rows, observations, remembering rows, answers) -> what the policy is shown`, all but `step` of the rows still playing and none
+to be altered; NaN where the policy answered NaN to what it might have been shown, which loses the episode."""
 
 
 def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) -> Played:
@@ -102,9 +102,11 @@ def run_episodes(policy: PolicyTarget, x: Episodes, show: Show | None = None) ->
             own = act = policy.acts(answer, game)
             shown = here if show is None else show(step, playing, here, rows, answer)
             sound = torch.isfinite(shown).all(1)
-            if shown is not here:
-                shown = torch.where(sound.unsqueeze(1), shown, here)
-                answer, after = asked(policy, torch.cat([shown, memory[playing]], 1), game)
+            shown = torch.where(sound.unsqueeze(1), shown, here)
+            touched = (shown != here).any(1).nonzero()[:, 0]
+            if len(touched):
+                told = asked(policy, torch.cat([shown, memory[playing]], 1)[touched], game)
+                answer, after = answer.index_copy(0, touched, told[0]), after.index_copy(0, touched, told[1])
                 act = policy.acts(answer, game)
                 changed[playing] += torch.from_numpy((act != own).reshape(len(act), -1).any(1))
             sound &= torch.isfinite(answer).all(1)
