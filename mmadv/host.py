@@ -218,7 +218,8 @@ class Host:
     def adapt(self, victim: object, modality: str) -> TargetClaim:
         """Find the one plugin that knows how to call a victim.
 
-        A plugin that raises when it is asked makes no claim and is reported as a `PluginWarning`.
+        A plugin that raises when it is asked makes no claim and is reported as a `PluginWarning`; what it refuses by a `TargetError`
+        it knows, and its reason is what the user is told.
 
         Args:
             victim: what the user passed.
@@ -230,7 +231,7 @@ class Host:
         Raises:
             TargetError: no plugin claims the victim, or several do.
         """
-        claims = []
+        claims, refusals = [], []
         failures = [f"{plugin} is {plugin.state}: {plugin.cause}" for plugin in self.plugins.values() if plugin.cause]
         for plugin in self.loaded:
             try:
@@ -238,6 +239,8 @@ class Host:
                 if odd := [claim for claim in found if not hasattr(claim, "factory")]:
                     raise PluginError(f"it gave {odd[0]!r}, expected a TargetClaim or None")
                 claims += [(plugin, claim) for claim in found]
+            except TargetError as error:
+                refusals.append(error)
             except _FAILURES as error:
                 failures.append(f"{plugin} failed in mmadv_adapt_target: {describe(error)}")
                 warnings.warn(f"the plugin {failures[-1]}", PluginWarning, stacklevel=2)
@@ -250,6 +253,8 @@ class Host:
                 where=", ".join(str(plugin) for plugin, _ in claims),
                 fix=f"leave all but one out (such as --no-plugin {claims[0][0].name}), or pass a mmadv.Target",
             )
+        if refusals:
+            raise refusals[0]
         raise TargetError(
             f"no plugin claims {what}",
             where="; ".join([f"asked: {', '.join(map(str, self.loaded)) or 'none'}", *failures]),

@@ -215,6 +215,8 @@ class ModuleTarget:
         digest = hashlib.sha256(
             f"{type(self.module).__qualname__}|{self.output}|{self.prepare}|{self.autocast}".encode()
         )
+        for name, part in self.module.named_modules():
+            digest.update(f"{name}|{_settings(part)}".encode())
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -335,6 +337,19 @@ class CallableTarget:
 
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{self.name}|{self.output}|{told_apart(self.function)}".encode()).hexdigest()
+
+
+def _settings(part: nn.Module) -> list[tuple[str, Any]]:
+    """The numbers, words and tuples of them that a part of a module has besides its tensors, such as a temperature."""
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, (tuple, list)):
+            return all(map(plain, value))
+        return value is None or isinstance(value, (bool, int, float, str))
+
+    # `name_or_path` is where a model of `transformers` was read from.
+    own = {name for name in vars(part) if not name.startswith("_")} - {"training", "name_or_path"}
+    return [(name, getattr(part, name)) for name in sorted(own) if plain(getattr(part, name))]
 
 
 def told_apart(function: Callable[..., Any]) -> str:

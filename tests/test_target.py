@@ -189,6 +189,24 @@ def test_a_copy_made_in_a_hold_is_not_held():
         pass
 
 
+def test_a_fingerprint_tells_numbers_that_are_no_weights():
+    class Warm(nn.Module):
+        def __init__(self, temperature, axes=(1, 2)):
+            super().__init__()
+            self.temperature, self.axes, self.layer = temperature, axes, VICTIM
+            self.eval()
+
+        def forward(self, x):
+            return self.layer(x) / self.temperature
+
+    told = [
+        ModuleTarget(nn.Sequential(Warm(*words)).eval()).fingerprint()
+        for words in ((1.0,), (1.0,), (2.0,), (1.0, (2, 1)))
+    ]
+    assert told[0] == told[1]
+    assert len(set(told)) == 3
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 def test_tied_weights_and_scripted_victims_are_held():
     tied = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3)).eval()

@@ -334,6 +334,11 @@ class Failing(nn.Module):
         return self.victim(x)
 
 
+def _tally(name: str) -> Any:
+    """A number that a victim counts and does not consist of, so that no fingerprint tells it."""
+    return property(lambda self: self.__dict__[name], lambda self, value: self.__dict__.update({name: value}))
+
+
 class Counting(nn.Module):
     """A victim that counts the rows it is asked about, forwards and backwards, apart from the engine.
 
@@ -345,6 +350,9 @@ class Counting(nn.Module):
         >>> _ = counting(torch.rand(3, 16)); counting.forwards
         3
     """
+
+    forwards: int = _tally("_forwards")
+    backwards: int = _tally("_backwards")
 
     def __init__(self, victim: nn.Module) -> None:
         super().__init__()

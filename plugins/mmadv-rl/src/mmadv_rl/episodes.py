@@ -65,17 +65,25 @@ class Game:
     horizon: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     make: Callable[..., Any] | None = field(default=None, compare=False)
-    _idle: list[Any] = field(default_factory=list, compare=False, repr=False)
-    known: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    # Of this very game: `dataclasses.replace` makes another one.
+    _idle: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)
+    known: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         import gymnasium as gym
 
         env = self.built()
         spec = env.spec
+        own_horizon = getattr(spec, "max_episode_steps", None)
+        if self.below is None and self.horizon not in (None, own_horizon):
+            raise ParameterError(
+                f"horizon is {self.horizon!r}, and the return that {self.name} asks for is one of its own {own_horizon} steps",
+                where="below",
+                fix="give below=, the return below which an episode of so many steps is lost",
+            )
         for name, value, own in (
             ("below", self.below, getattr(spec, "reward_threshold", None)),
-            ("horizon", self.horizon, getattr(spec, "max_episode_steps", None)),
+            ("horizon", self.horizon, own_horizon),
         ):
             if value is None and own is None:
                 raise ParameterError(f"{self.name} does not say its {name}", where=name, fix=f"give {name}=")
@@ -161,11 +169,7 @@ class Game:
     def box(self) -> tuple[Tensor, Tensor]:
         """(size,) bounds of observations, from the environment's own space."""
         return self._static(
-            "box",
-            lambda env: tuple(
-                torch.from_numpy(np.asarray(end, dtype=np.float32).reshape(-1))
-                for end in (env.observation_space.low, env.observation_space.high)
-            ),
+            "box", lambda env: tuple(_float32(end) for end in (env.observation_space.low, env.observation_space.high))
         )
 
     @property
@@ -207,6 +211,12 @@ class Game:
         seeds = torch.arange(seed, seed + count)
         assert self.below is not None
         return Episodes.fresh(seeds, self), torch.full((count,), label_of(self.below))
+
+
+def _float32(bounds: np.ndarray) -> Tensor:
+    """Bounds as they hold for float32 observations; what is larger than any is none."""
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.asarray(bounds).astype(np.float32).reshape(-1))
 
 
 @dataclass(eq=False, repr=False)

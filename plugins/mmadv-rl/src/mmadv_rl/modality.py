@@ -109,6 +109,14 @@ class RL:
         from mmadv_rl.target import Player, PolicyTarget
 
         if not isinstance(x, Episodes):
+            turns: Turns = threat.space.turns  # type: ignore[attr-defined]
+            for name in ("most", "share", "gap"):
+                if getattr(turns, name) is not None:
+                    raise ParameterError(
+                        f"{name} is given, and single observations have no steps",
+                        where=name,
+                        fix="leave it out, or attack episodes: Game(…).episodes(…)",
+                    )
             return target, threat
         if threat.goal.needs_target:
             raise ParameterError(

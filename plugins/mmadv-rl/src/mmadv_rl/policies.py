@@ -43,7 +43,9 @@ class Sb3Policy(nn.Module):
         from stable_baselines3.common.preprocessing import is_image_space
 
         super().__init__()
-        self.family = type(algorithm).__name__
+        self.family = next(
+            (one.__name__ for one in type(algorithm).__mro__ if one.__name__ in FAMILIES), type(algorithm).__name__
+        )
         if self.family not in FAMILIES:
             raise TargetError(
                 f"the policy is of {self.family}", where="policy", fix=f"give one of {', '.join(FAMILIES)}, or a module"
@@ -62,6 +64,9 @@ class Sb3Policy(nn.Module):
                     fix=f"train it with {what} that are {' or '.join(kind.__name__ for kind in known)}",
                 )
         self.discrete = isinstance(space, spaces.Discrete)
+        self.spaces = seen, space
+        normaliser = algorithm.get_vec_normalize_env()
+        self.normalised = normaliser is not None and bool(normaliser.norm_obs)
         self.shape = tuple(seen.shape)
         # As its own preprocessing does: other pictures are shown to the policy as they are.
         self.image = bool(getattr(self.policy, "normalize_images", False)) and is_image_space(seen)
@@ -278,7 +283,7 @@ def shape_of(policy: Any) -> tuple[int, ...] | None:
     return getattr(policy, "shape", None)
 
 
-def loaded(path: str | Path, game: Any, *, trusted: bool = False) -> Sb3Policy:
+def loaded(path: str | Path, game: Any, *, stack: int = 1, trusted: bool = False) -> Sb3Policy:
     """The policy in a file that a Stable-Baselines3 algorithm saved, without unpickling.
 
     Only weights and plain settings are read, and the spaces are the game's.
@@ -286,6 +291,7 @@ def loaded(path: str | Path, game: Any, *, trusted: bool = False) -> Sb3Policy:
     Args:
         path: of the .zip.
         game: that it plays.
+        stack: how many observations it sees at once, by `VecFrameStack`.
         trusted: unpickle what else the file holds, which can run any code; for policies of unusual make.
 
     Raises:
@@ -303,10 +309,12 @@ def loaded(path: str | Path, game: Any, *, trusted: bool = False) -> Sb3Policy:
         ) from error
     family = _family(state)
     make = _maker(family)
+    # Memory for a training that never comes: of frames it would be tens of gigabytes.
+    small = {"buffer_size": 1} if family in ("DQN", "SAC", "TD3") else {}
     trust = "pass trusted=True if you trust the file, which unpickles it, or load it yourself and pass the algorithm"
     try:
         if trusted:
-            return Sb3Policy(make.load(path, device="cpu"))
+            return Sb3Policy(make.load(path, device="cpu", **small))
         settings = about.get("policy_kwargs") or {}
         pickled = set(settings) - OF_TRAINING if ":serialized:" in settings else set()
         if pickled:
@@ -316,7 +324,12 @@ def loaded(path: str | Path, game: Any, *, trusted: bool = False) -> Sb3Policy:
         own = {} if ":serialized:" in settings else settings
         noise = {"use_sde": True} if about.get("use_sde") is True else {}
         with game.instances(1) as (env,):
-            algorithm = make(_policy_name(family, state), env, policy_kwargs=dict(own), device="cpu", **noise)
+            from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+
+            envs: Any = DummyVecEnv([lambda: env])
+            envs = VecFrameStack(envs, stack) if stack > 1 else envs
+            algorithm = make(_policy_name(family, state), envs, policy_kwargs=dict(own), device="cpu", **noise, **small)
+        _same_spaces(about, algorithm.policy, path)
         algorithm.policy.load_state_dict(state)
     except (*UNREADABLE, AssertionError, pickle.UnpicklingError, EOFError) as error:
         raise TargetError(
@@ -325,6 +338,24 @@ def loaded(path: str | Path, game: Any, *, trusted: bool = False) -> Sb3Policy:
             fix="choose the game that it was trained in" if trusted else trust,
         ) from error
     return Sb3Policy(algorithm)
+
+
+def _same_spaces(about: dict[str, Any], policy: Any, path: Path) -> None:
+    """See that a game's spaces have the bounds that the file says, in NumPy's words, its policy was trained in.
+
+    Raises:
+        TargetError: other bounds.
+    """
+    for name in ("observation_space", "action_space"):
+        said = about.get(name)
+        for end in ("low", "high"):
+            found = str(getattr(getattr(policy, name), end, None))
+            if isinstance(said, dict) and isinstance(said.get(end), str) and said[end].split() != found.split():
+                raise TargetError(
+                    f"the policy was trained with an {name.replace('_', ' ')} whose {end} is {said[end]}, and the game's is {found}",
+                    where=str(path),
+                    fix="choose the game that it was trained in, with the wrappers that it had then",
+                )
 
 
 OF_TRAINING = {":type:", ":serialized:", "optimizer_class", "optimizer_kwargs"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -157,8 +158,13 @@ class ObsSpace:
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise ParameterError(f"unknown norm {self.norm!r}", where="norm", fix=nearest(str(self.norm), NORMS))
-        if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)) or not self.eps >= 0:
-            raise ParameterError(f"eps is {self.eps!r}", where="eps", fix="give a number of at least 0, in units")
+        if isinstance(self.eps, bool) or not isinstance(self.eps, Real) or not self.eps >= 0:
+            several = isinstance(self.eps, (Sequence, Tensor)) or hasattr(self.eps, "shape")
+            fix = "give a number of at least 0, in units" + (
+                "; a radius for each dimension is unit=, with eps=1" if several else ""
+            )
+            raise ParameterError(f"eps is {str(self.eps)[:60]}", where="eps", fix=fix)
+        object.__setattr__(self, "eps", float(self.eps))
         if isinstance(self.unit, str) and self.unit not in UNITS:
             raise ParameterError(f"unknown unit {self.unit!r}", where="unit", fix=nearest(self.unit, UNITS))
         if not isinstance(self.unit, str) and not _measures(self.unit):
@@ -174,6 +180,13 @@ class ObsSpace:
         Raises:
             ParameterError: a unit that they don't give, or one of another length than observations have.
         """
+        for name, given, own in ("low", self.low, -float("inf")), ("high", self.high, float("inf")):
+            if given != own:
+                raise ParameterError(
+                    f"{name} is given for episodes",
+                    where=name,
+                    fix="leave it out: a game knows the box of its observations",
+                )
         low, high = x.game.box
         unit = target.units(self.unit, x.game) if isinstance(self.unit, str) else torch.tensor(self.unit)
         if unit.numel() not in (1, x.game.size):

@@ -32,7 +32,7 @@ class PolicyTarget(ModuleTarget):
     Args:
         module: as `mmadv_rl.policies` describes, in eval mode.
         critic: a module of observations, (B,); the policy's own if not given.
-        normaliser: a frozen `VecNormalize` between observations and policy.
+        normaliser: a frozen `VecNormalize` between observations and policy; False for an algorithm that has one and plays without.
         stack: how many of the last observations the policy sees at once.
         shape: of one observation; only needed with `stack`.
         output: `logits` of discrete actions or `values` of continuous ones; known of Stable-Baselines3 policies.
@@ -60,6 +60,15 @@ class PolicyTarget(ModuleTarget):
             raise ParameterError(f"stack is {stack!r}", where="stack", fix="give a number of observations")
         if stack != 1 and shape is None:
             raise ParameterError("stack needs the shape of one observation", where="stack", fix="give shape=")
+        if shape is not None and stack == 1:
+            raise ParameterError("shape is given without stack", where="shape", fix="leave it out, or give stack=")
+        if isinstance(module, Sb3Policy) and module.normalised and normaliser is None:
+            raise TargetError(
+                "the algorithm was trained behind a VecNormalize, and what normalises its observations now is not given",
+                where="normaliser",
+                fix="pass normaliser=model.get_vec_normalize_env() with its training = False, or False if there is none any more",
+            )
+        normaliser = None if normaliser is False else normaliser
         normal = getattr(getattr(normaliser, "obs_rms", None), "mean", ())
         first = shape is not None and np.size(normal) == np.prod(shape)  # observations are normalised, and then stacked
         if normaliser is not None and not first:
@@ -83,16 +92,28 @@ class PolicyTarget(ModuleTarget):
         return self.remembering(x)[0]
 
     def remembering(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The answer to rows (B, size + memory), and what the policy remembers after them."""
+        """The answer to rows (B, size + memory), and what the policy remembers after them; to observations alone as an episode begins."""
         if not self.memory:
             return self(x), x.new_zeros(len(x), 0)
         shape = getattr(self.module, "shape", None) or getattr(getattr(self.module, "policy", None), "shape", None)
+        if shape is not None and x.shape[1:].numel() == np.prod(shape):
+            x = torch.cat([x.flatten(1), x.new_zeros(len(x), self.memory)], 1)
         seen, memory = x[:, : -self.memory], x[:, -self.memory :]
         answer, memory = self.module.remembering(seen.reshape(len(x), *(shape or (-1,))), memory)  # type: ignore[operator]
         return self.read(answer), memory.to(x)
 
     def read(self, answer: Any) -> Any:
-        """The module's answer; means of a game's actions without their log σ get zeros for it."""
+        """The module's answer; means of a game's actions without their log σ get zeros for it.
+
+        Raises:
+            TargetError: it is no tensor.
+        """
+        if not isinstance(answer, Tensor):
+            raise TargetError(
+                f"the policy answers a {type(answer).__name__}",
+                where=self.name,
+                fix="pass the Stable-Baselines3 algorithm itself, or wrap the module so that it answers scores or means alone",
+            )
         if self._means is None or answer.shape[-1] != self._means:
             return answer
         return torch.cat([answer, torch.zeros_like(answer)], -1)
@@ -182,6 +203,7 @@ class PolicyTarget(ModuleTarget):
                 where=self.name,
                 fix="choose the game that it was trained in, or give the normaliser= and stack= that it was trained with",
             ) from error
+        self._check_spaces(game)
         width = game.actions or len(game.reach[0].reshape(-1))  # type: ignore[index]
         wanted = (width,) if game.actions is not None else (width, 2 * width)
         if answer.dim() != 2 or answer.shape[1] not in wanted:
@@ -193,6 +215,35 @@ class PolicyTarget(ModuleTarget):
         fitting = copy.copy(self)
         fitting._means = width if game.actions is None and answer.shape[1] == width else None
         return fitting
+
+    def _check_spaces(self, game: Game) -> None:
+        """See that a Stable-Baselines3 policy was trained in spaces with the bounds that the game has.
+
+        Raises:
+            TargetError: it wasn't.
+        """
+        from gymnasium.spaces import Box
+
+        with game.instances(1) as (env,):
+            there = env.observation_space, env.action_space
+        for part in self.module.modules():
+            if not isinstance(part, Sb3Policy):
+                continue
+            for what, own, found in zip(("observations", "actions"), part.spaces, there, strict=True):
+                if not isinstance(own, Box):
+                    continue
+                # Frames may be stacked, and their axes in another order.
+                ends = [
+                    np.unique(end) if own.shape != found.shape else end
+                    for end in (own.low, found.low, own.high, found.high)
+                ]
+                whole = own.dtype.kind in "iu"
+                if whole != (found.dtype.kind in "iu") or not all(map(np.array_equal, ends[::2], ends[1::2])):
+                    raise TargetError(
+                        f"the policy was trained with {what} in {own}, and those of {game.name} are in {found}",
+                        where=self.name,
+                        fix="choose the game that it was trained in, with the wrappers that it had then",
+                    )
 
     def units(self, kind: str, game: Game) -> Tensor:
         """(size,) what counts as 1 in each dimension, in the environment's unit.
