@@ -208,7 +208,7 @@ def curve(count: int) -> dict[str, Any]:
 
     policy, source = demo.agent("CartPole-v1"), demo.episodes("CartPole-v1", count)
     given = source.take(0, count)
-    found: dict[str, Any] = {"episodes": count, "steps": STEPS, "unit": UNIT}
+    found: dict[str, Any] = {"episodes": count, "steps": STEPS, "unit": UNIT, "fingerprint": policy.fingerprint()}
     lost = returns(given.y)
     carried = torch.full((count,), float("inf"), dtype=torch.float64)
     for eps in LEVELS:
@@ -239,7 +239,7 @@ def published(count: int) -> dict[str, Any]:
         x, y = game.episodes(count, seed=10_000)
         natural = run_episodes(policy, x)
         found[env] = {
-            "victim": policy.name, "recipe": demo.RECIPES[env], "unit": "policy",
+            "victim": policy.name, "fingerprint": policy.fingerprint(), "recipe": demo.RECIPES[env], "unit": "policy",
             "training of the adversary": task["training"], "episodes": count,
             "training or reading the victim, s": time.perf_counter() - began,
             "one unit, raw": policy.units("policy", game).tolist(), "natural": figures(natural.total, natural.episodes.length),
@@ -299,14 +299,17 @@ def tables(found: dict[str, Any]) -> str:
     if "returns" in found:
         part = found["returns"]
         labels = [*ATTACKS, "worst of all"]
-        text += f"CartPole-v1, mean return of {part['episodes']} episodes (untouched: 500); ε in SA-DQN's unit.\n\n"
+        text += (
+            f"CartPole-v1, mean return of {part['episodes']} episodes (untouched: 500); ε in SA-DQN's unit. "
+            f"Victim {part['fingerprint'][:8]}: trained on another machine it rounds otherwise, and falls at other radii.\n\n"
+        )
         text += f"| ε | {' | '.join(labels)} |\n|--:{'|--:' * len(labels)}|\n"
         for eps in LEVELS:
             text += f"| {eps} | {' | '.join(f'{part[str(eps)][label]:.0f}' for label in labels)} |\n"
         text += "\n"
     for env, part in found.get("published", {}).items():
         theirs, own = part["published"], part["natural"]
-        text += f"{env}, {part['victim']}: mean return of {part['episodes']} episodes [95 % interval], worst.\n\n"
+        text += f"{env}, {part['victim']} ({part['fingerprint'][:8]}): mean return of {part['episodes']} episodes [95 % interval], worst.\n\n"
         text += "| ε | attack | return | steps | s |\n|--:|---|---|--:|--:|\n"
         text += f"| 0 | none | {_told(own)} | {own['steps']:.0f} | |\n"
         for eps in TASKS[env]["eps"]:
