@@ -152,18 +152,17 @@ def test_episodes_are_counted_and_no_budget_is_exceeded(name, asks):
     learned = Lessons()
     for known in game.known.values():
         learned += getattr(known, "lessons", Lessons(0, getattr(known, "taught", 0)))
+    made = Clocked.made - PROBE_ROWS * HORIZON  # two untouched episodes are repeated, and nobody is asked
     # Whoever plays asks at each step what the policy would do, and what it does where it is shown something else.
-    again = torch.tensor(
-        [status.value == "fooled" for status in result.status]
-    )  # which is played once more to be believed
+    again = torch.tensor([status == "fooled" for status in result.status])  # it is played once more to be believed
     touched = int((result.adv.touched.sum(1) * (1 + again.long())).sum())
-    assert sum(asks) == Clocked.made + touched or name == "rl.suite"  # which keeps one of its members' episodes
-    assert Clocked.made + touched <= sum(asks) <= 2 * Clocked.made
+    assert sum(asks) == made + touched or name == "rl.suite"  # which keeps one of its members' episodes
+    assert made + touched <= sum(asks) <= 2 * made
     asked = victim.forwards - sum(asks) - PROBE_CALLS * PROBE_ROWS - 1  # and once whether the two fit at all
     assert asked == result.forwards - learned.queries
     backwards = victim.backwards + Steadiness.backwards  # a critic's gradient is taken at its value
     assert backwards == result.backwards - learned.gradients
-    attacked = Clocked.made - EPISODES * HORIZON  # the controller never falls when nothing is touched
+    attacked = made - EPISODES * HORIZON  # the controller never falls when nothing is touched
     assert 0 < asked <= 4 * attacked
     assert backwards <= 2 * attacked
     for column, total, lesson in (

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mmadv
-from mmadv.alarms import PROBE_CALLS, PROBE_ROWS
+from mmadv.alarms import PROBE_CALLS, PROBE_ROWS, Trust
 from mmadv.errors import AccessError, InputError, ParameterError, TargetError
 from mmadv.testing.victims import Counting
 from mmadv_rl.attacks.director import Director
@@ -323,6 +323,7 @@ def test_whatever_odd_an_environment_gives_loses_its_episode_alone_and_says_why(
     assert [status.value for status in result.status] == ["robust", "error", "robust"]
     assert [alarm.code for alarm in result.alarms] == ["lost_examples"]
     assert "environment" in result.alarms[0].message
+    assert result.score.isnan().tolist() == [False, True, False]
     ((name, values),) = [(name, values) for name, values in result.notes.items() if name.startswith("lost: ")]
     assert "rror" in name
     assert values.isnan().tolist() == [True, False, True]
@@ -516,3 +517,33 @@ def test_frames_with_their_channels_last_are_stacked_as_training_did():
     game = Game("frames", -1.0, 2, make=make)
     x, y = game.episodes(1)
     assert float(mmadv.attack(policy, x, y, "rl.fgsm", eps=1.0).distance[0]) == 1.0
+
+
+class Fickle(gym.Wrapper):
+    """Pays by chance that follows from no seed, or more with each episode that it has seen."""
+
+    def __init__(self, env, how):
+        super().__init__(env)
+        self.how, self.episodes, self.chance = how, 0, np.random.default_rng()
+
+    def reset(self, *, seed=None, options=None):
+        self.episodes += 1
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action):
+        said, reward, *rest = self.env.step(action)
+        if self.how == "seeded":
+            reward += self.unwrapped.np_random.normal()
+        else:
+            reward += self.chance.normal() if self.how == "chance" else self.episodes
+        return said, reward, *rest
+
+
+@pytest.mark.parametrize(("how", "told"), [("chance", True), ("memory", True), ("seeded", False)])
+def test_an_environment_that_does_not_follow_from_its_seed_is_told(how, told):
+    game = Game("fickle", -1e9, 20, make=lambda: Fickle(gym.make("CartPole-v1"), how))
+    policy = nn.Linear(4, 2).double().eval()
+    result = mmadv.attack(policy, *game.episodes(3), "rl.random", modality="rl", eps=0.0)
+    (alarm,) = [one for one in result.alarms if one.code == "unrepeatable"] or [None]
+    assert (alarm is not None) == told
+    assert alarm is None or alarm.trust is Trust.INVALID

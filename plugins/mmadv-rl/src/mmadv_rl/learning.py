@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from itertools import takewhile
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from mmadv.errors import InputError
 from mmadv.target import rng_preserved
+from mmadv_rl.attacks.base import none_played
 from mmadv_rl.episodes import Game
 from mmadv_rl.play import allowed, observed, paid
 from mmadv_rl.policies import Normalised, Sb3Policy, one_line
@@ -30,6 +33,41 @@ WIDER, NARROWING = 3.0, 0.5
 """How many times ε the pushes reach at first, and the share of the training in which that shrinks to one: a victim that never falls
 under what is explored teaches nothing, and one that has been seen to fall further out can be followed inwards."""
 TRIES = 10
+WHOLE, CELLS = 128, 64
+"""Numbers of an observation that have an action each, and cells that larger ones are cut into at most: see `cells`."""
+
+
+def cells(shape: tuple[int, ...]) -> Tensor:
+    """(levels, size) the actions that move each number of an observation: one of its own, or, of more than `WHOLE` numbers, those
+    of the cells of finer and finer grids that it lies in, fewer than `WHOLE` altogether.
+
+    PPO weighs what was done by exp(log π_new − log π_old), which for Gaussian noise ξ grows up to exp(‖ξ‖² / 2): with thousands of
+    actions that leaves float32, and the update is NaN. Nor does one reward tell so many apart: noise in each of them averages out
+    over whatever the victim looks at, and it never falls. Coarse cells are explored by pushes that agree, and fine ones say where.
+
+    Each axis is cut into 1, 2, 4, … parts, or is whole where it is shorter: of a picture the sides, wherever its channels are; of
+    a flat observation runs of neighbours.
+
+    Example:
+        >>> cells((4,)).tolist(), cells((1, 84, 84)).amax(1).tolist(), cells((84, 84, 3)).shape
+        ([[0, 1, 2, 3]], [0, 4, 20, 84], torch.Size([3, 21168]))
+    """
+    size = math.prod(shape)
+    if size <= WHOLE:
+        return torch.arange(size).unsqueeze(0)
+    found: list[Tensor] = []
+    parts = ([min(length, 2**level) for length in shape] for level in range(size))
+    for counts in takewhile(lambda counts: math.prod(counts) <= CELLS, parts):
+        cell = torch.zeros((), dtype=torch.int64)
+        for length, count in zip(shape, counts, strict=True):
+            cell = cell.unsqueeze(-1) * count + torch.arange(length) * count // length
+        found.append(cell.flatten() + (int(found[-1].max()) + 1 if found else 0))
+    return torch.stack(found)
+
+
+def pushes(actions: Tensor, where: Tensor) -> Tensor:
+    """(B, size) in [−1, 1], of what an agent does (B, actions), `where` being its `cells`."""
+    return actions.clamp(-REACH, REACH)[:, where].sum(1).tanh()
 
 
 class Adversary(nn.Module):
@@ -37,20 +75,26 @@ class Adversary(nn.Module):
 
     Args:
         agent: of observations (B, size), with [mean, log σ] of actions.
+        where: (levels, size) which actions move each number.
         taught: steps that it was trained for.
     """
 
-    def __init__(self, agent: nn.Module, taught: int) -> None:
+    def __init__(self, agent: nn.Module, where: Tensor, taught: int) -> None:
         super().__init__()
         self.agent, self.taught = agent, taught
+        self.where: Tensor
+        self.register_buffer("where", where)
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.agent(x)[:, : x.shape[1]].clamp(-REACH, REACH).tanh()
+        return pushes(self.agent(x), self.where)
 
 
 class Opposed(VecEnv):
     """The game of who shows a policy something else: sees what the environment says, acts by pushes, is paid −r.
+
+    An episode that breaks is cut there, not ended: an end without further reward would teach to break environments whose rewards
+    are positive, and that wins nothing.
 
     Args:
         policy: that plays; whoever steps holds it.
@@ -71,11 +115,14 @@ class Opposed(VecEnv):
         self.memory = torch.zeros(count, policy.memory)
         self.played = torch.zeros(count, dtype=torch.int64)
         self.spent = torch.zeros(count, dtype=torch.int64)
-        self.asked = np.zeros((count, game.size), np.float32)
+        self.whole, self.broken, self.reason = 0, np.zeros(count, np.int64), ""
+        self.where = cells(game.shape)
+        actions = int(self.where.max()) + 1
+        self.asked = np.zeros((count, actions), np.float32)
         super().__init__(
             count,
             gym.spaces.Box(-np.inf, np.inf, (game.size,), np.float32),
-            gym.spaces.Box(-REACH, REACH, (game.size,), np.float32),
+            gym.spaces.Box(-REACH, REACH, (actions,), np.float32),
         )
 
     def reset(self) -> np.ndarray:
@@ -93,7 +140,7 @@ class Opposed(VecEnv):
             if turns.gap is not None:
                 answer = self.policy(shaped(torch.cat([self.now, self.memory], 1), self.game, self.policy))
             may = allowed(turns, self.spent, self.played, answer, self.game)
-            push = torch.from_numpy(np.asarray(self.asked, dtype=np.float32)).tanh()
+            push = pushes(torch.from_numpy(np.asarray(self.asked, dtype=np.float32)), self.where)
             reach = self.space.eps * (1 + (WIDER - 1) * max(0.0, 1 - self.done / max(self.steps, 1)))
             self.done += count
             region = dataclasses.replace(self.space, eps=reach).around(self.now)
@@ -107,14 +154,17 @@ class Opposed(VecEnv):
         rewards, over = np.zeros(count, np.float32), np.zeros(count, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(count)]
         for row in range(count):
-            ended, cut, reward = True, False, 0.0  # of an episode that breaks
             try:
                 said, reward, ended, cut, _ = self.envs[row].step(acts[row])
                 self.now[row], reward = torch.from_numpy(observed(said, self.game)), paid(reward)
-            except Exception:
-                ended, reward = True, 0.0
+            except Exception as error:
+                ended, cut, reward = False, True, 0.0
+                self.broken[row] += 1
+                self.reason = self.reason or one_line(error)
                 self.envs[row] = self.game.built()
-            cut = bool(cut) or int(self.played[row]) >= (self.game.horizon or 0)
+            else:
+                cut = bool(cut) or int(self.played[row]) >= (self.game.horizon or 0)
+                self.whole += bool(ended or cut)
             rewards[row], over[row] = -float(reward), ended or cut
             if over[row]:
                 infos[row] = {
@@ -140,6 +190,15 @@ class Opposed(VecEnv):
             where=self.game.name,
             fix="mend the environment",
         )
+
+    def check_played(self) -> None:
+        """See that what was played is something to learn from.
+
+        Raises:
+            InputError: no environment got through an episode, and each broke one off.
+        """
+        if not self.whole and bool(self.broken.all()):
+            raise none_played(self.game, int(self.broken.sum()), self.reason)
 
     def close(self) -> None:
         """The environments belong to the game."""
@@ -172,20 +231,23 @@ def trained(
         gamma: discount.
         lr: of the optimiser.
         seed: of the training.
+
+    Raises:
+        InputError: no episode could be begun, or none could be played.
     """
     length = max(2, min(LENGTH, steps // ENVS))
     with (
         torch.inference_mode(False), rng_preserved(torch.device("cpu"), seed=seed), policy.held(),
         game.instances(ENVS) as envs, torch.enable_grad(),
     ):  # fmt: skip
-        opposed = VecNormalize(
-            Opposed(policy, game, space, envs, TRAIN_SEED + seed, int(NARROWING * steps)), gamma=gamma
-        )
+        own = Opposed(policy, game, space, envs, TRAIN_SEED + seed, int(NARROWING * steps))
+        opposed = VecNormalize(own, gamma=gamma)
         agent = PPO(
             "MlpPolicy", opposed, n_steps=length, batch_size=2 * length, n_epochs=10, learning_rate=lr, gamma=gamma,
             gae_lambda=0.95, seed=seed % 2**32, device="cpu",
         )  # fmt: skip
         agent.set_logger(Logger(None, []))  # its own makes a folder for each training
         agent.learn(steps)
+        own.check_played()
         opposed.training = False
-        return Adversary(Normalised.of(Sb3Policy(agent), opposed), agent.num_timesteps)
+        return Adversary(Normalised.of(Sb3Policy(agent), opposed), own.where, agent.num_timesteps)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mmadv import Attack, Loss, Problem, ThreatModel, solve
-from mmadv.alarms import Counts, randomised
+from mmadv.alarms import PROBE_ROWS, Counts, randomised
 from mmadv.errors import ParameterError
 from mmadv.goals import Steered
 from mmadv.ledger import Ledger, Signals
@@ -266,7 +266,9 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         **options: of `mmadv.solve`.
 
     Raises:
-        ParameterError: a minimum-norm attack, or passes over chance, which single episodes don't have.
+        ParameterError: a minimum-norm attack, or passes over chance, which single episodes don't have; what a member refuses.
+        AccessError: a member needs more than is granted.
+        InputError: a member has to learn from episodes, and none could be played.
     """
     player: Player = problem.target  # type: ignore[assignment]
     if attack.keeps != "hit":
@@ -292,38 +294,42 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         )  # fmt: skip
         rows_ = (~wrong & ~calm.broken).nonzero()[:, 0]
         problem.deterministic = not _randomised(player.policy, calm.episodes)
-        counts = Counts(examples=len(x), random=int(not problem.deterministic))
+        counts = Counts(examples=len(x), random=int(not problem.deterministic)) + repeated(calm)
         members = getattr(attack, "members", None)
         notes: dict[str, Tensor] = {}
         again_queries, again_gradients = 0, 0  # that were charged to more than one episode
-        for member in (attack,) if members is None else members(player.policy, x.game, problem.threat):
+        everyone = (attack,) if members is None else members(player.policy, x.game, problem.threat)
+        for member in everyone:  # before anything is rehearsed, and also if nothing is
+            check_granted(member, problem.threat.access, player.policy)
+            check = getattr(member, "check_play", None)
+            if check is not None:
+                check(player.policy, x.game)
+        for member in everyone if len(rows_) else ():
             prepare = getattr(member, "prepared", None)
-            check_granted(member, problem.threat.access, player.policy)  # before anything is rehearsed
             ready = member if prepare is None else prepare(player.policy, x.game, problem.threat, problem.seed)
-            if len(rows_):
-                part = _taken(x, rows_)
-                alone = _narrowed(problem, rows_)
-                if members is not None and (ready.single_step or ready.iterations(2) == 1):  # no steps to be given
-                    alone.threat = replace(alone.threat, budget=replace(alone.threat.budget, steps=None))
-                found = attacked(player.policy, part, alone, ready, **options)
-                # Who wants to lose one episode has to learn for it, so each is charged the whole of it (law 4).
-                learnt: Lessons = getattr(ready, "lessons", None) or Lessons()
-                found.queries += learnt.queries
-                found.gradients += learnt.gradients
-                found.episodes.taught = torch.full_like(part.seed, learnt.steps)
-                again_queries += learnt.queries * (len(rows_) - 1)
-                again_gradients += learnt.gradients * (len(rows_) - 1)
-                counts += found.counts
-                if members is not None:
-                    told = torch.full_like(lost, float("nan"))
-                    told[rows_] = torch.where(found.broken, float("nan"), found.total)
-                    notes[f"return under {type(member).__name__}"] = told
-                best = _worse(best, found, rows_, lost, first=member is attack)
+            part = _taken(x, rows_)
+            alone = _narrowed(problem, rows_)
+            if members is not None and (ready.single_step or ready.iterations(2) == 1):  # no steps to be given
+                alone.threat = replace(alone.threat, budget=replace(alone.threat.budget, steps=None))
+            found = attacked(player.policy, part, alone, ready, **options)
+            # Who wants to lose one episode has to learn for it, so each is charged the whole of it (law 4).
+            learnt: Lessons = getattr(ready, "lessons", None) or Lessons()
+            found.queries += learnt.queries
+            found.gradients += learnt.gradients
+            found.episodes.taught = torch.full_like(part.seed, learnt.steps)
+            again_queries += learnt.queries * (len(rows_) - 1)
+            again_gradients += learnt.gradients * (len(rows_) - 1)
+            counts += found.counts
+            if members is not None:
+                told = torch.full_like(lost, float("nan"))
+                told[rows_] = torch.where(found.broken, float("nan"), found.total)
+                notes[f"return under {type(member).__name__}"] = told
+            best = _worse(best, found, rows_, lost, first=member is attack)
         lost_at = {row: reason for row, reason in best.reasons.items() if bool(best.broken[row])}
         counts += Counts(errors=int(best.broken.sum()) - len(lost_at), lost=len(lost_at))
     region = problem.threat.space.around(problem.x)
     feasible = region.feasible(best.episodes)
-    score = lost - best.total
+    score = torch.where(best.broken, float("nan"), lost - best.total)  # what was paid until it broke is no return
     figures = problem.threat.space.measures(problem.x, best.episodes) | known(player.policy, problem, calm.episodes)
     notes |= {name: torch.where(wrong | best.broken, float("nan"), values.double()) for name, values in figures.items()}
     ledger = Ledger(
@@ -339,6 +345,37 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
     for row, reason in lost_at.items():
         ledger.notes.setdefault(f"lost: {reason}", torch.full_like(lost, float("nan")))[row] = best.episodes.length[row]
     return ledger, counts
+
+
+def repeated(played: Played) -> Counts:
+    """The first episodes once more by the actions that were recorded, no policy asked: an environment that does not follow from its
+    seed and from what is done says otherwise, and with it nothing can be laid to an attack (law 9)."""
+    x, unlike = played.episodes, 0
+    assert played.rewards is not None
+    whole = (~played.broken & (x.length > 0)).nonzero()[:PROBE_ROWS, 0].tolist()
+    for row in whole:
+        with x.game.instances(1) as envs:
+            try:
+                unlike += not _alike(envs[0], x, row, played.rewards[row])
+            except Exception:
+                unlike, envs[0] = unlike + 1, None
+    return Counts(repeated=len(whole), unrepeated=unlike)
+
+
+def _alike(env: Any, x: Episodes, row: int, rewards: Tensor) -> bool:
+    """Whether an environment says and pays what was recorded, but for rounding."""
+    reach = x.game.reach
+    said = env.reset(seed=int(x.seed[row]))[0]
+    for step in range(int(x.length[row])):
+        if not np.allclose(observed(said, x.game), x.true[row, step].numpy(), rtol=1e-3, atol=1e-6):
+            return False
+        act = x.acts[row, step].numpy()
+        said, reward, *_ = env.step(
+            int(act[0]) if reach is None else act.astype(reach[0].dtype).reshape(reach[0].shape)
+        )
+        if not np.isclose(paid(reward), float(rewards[step]), rtol=1e-3, atol=1e-6):
+            return False
+    return True
 
 
 def _randomised(policy: PolicyTarget, calm: Episodes) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mmadv import Loss, Oracle, losses
 from mmadv.access import Output
-from mmadv.errors import ParameterError
+from mmadv.errors import InputError, ParameterError
 from mmadv.search.pgd import Ascent
+
+if TYPE_CHECKING:
+    from mmadv_rl.episodes import Game
+    from mmadv_rl.play import Played
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,55 @@ class Lessons:
 
     def __add__(self, other: Lessons) -> Lessons:
         return Lessons(self.steps + other.steps, self.queries + other.queries, self.gradients + other.gradients)
+
+
+def none_played(game: Game, count: int, reason: str) -> InputError:
+    """The error of who was to learn from episodes that all broke."""
+    return InputError(
+        f"none of the {count} training episodes could be played: {reason}",
+        where=game.name,
+        fix="training plays episodes of its own, with seeds from 2**20 on: make the environment accept and survive them",
+    )
+
+
+def why_broken(played: Played) -> str:
+    """Why the first episode broke for which a reason is known."""
+    return next(iter(played.reasons.values()), "the policy answered NaN or inf")
+
+
+def check_rehearsed(played: Played, game: Game) -> None:
+    """See that there is an episode to learn from: one of nothing would be held for an attack that was tried.
+
+    Raises:
+        InputError: all of them broke.
+    """
+    if bool(played.broken.all()):
+        raise none_played(game, len(played.broken), why_broken(played))
+
+
+def noise_unit(policy: Any, kind: str, game: Game) -> Tensor:
+    """(size,) `units` as the scale of noise that is tried on a policy.
+
+    Raises:
+        InputError: they are those of clean episodes, and none could be played.
+        ParameterError: policy and game don't give them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing has no deviation, which is seen to below
+        found = policy.units(kind, game)
+    if bool(torch.isfinite(found).all()):
+        return found
+    from mmadv_rl.episodes import Episodes
+    from mmadv_rl.play import clean
+    from mmadv_rl.target import CALM_EPISODES, CALM_SEED
+
+    check_rehearsed(clean(policy, Episodes.fresh(torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES), game)), game)
+    return found.nan_to_num(0.0)  # of a single step
+
+
+def deviation(x: Tensor) -> Tensor:
+    """(…,) standard deviation of rows, 0 of a single one."""
+    return x.std(0) if len(x) > 1 else x.new_zeros(x.shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)

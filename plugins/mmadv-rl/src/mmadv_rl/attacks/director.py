@@ -24,8 +24,8 @@ from mmadv.errors import ParameterError
 from mmadv.ledger import Ledger
 from mmadv.search.pgd import PGD as Search
 from mmadv.search.pgd import State, default_lr
-from mmadv_rl.attacks.base import Lessons, check_numbers, refuse_unused
-from mmadv_rl.attacks.robust_sarsa import DISCRETE, INF, TRAIN_SEED, RobustSarsa, lessons, transitions
+from mmadv_rl.attacks.base import Lessons, check_numbers, check_rehearsed, deviation, noise_unit, refuse_unused
+from mmadv_rl.attacks.robust_sarsa import DISCRETE, INF, TRAIN_SEED, RobustSarsa, lessons, taught, transitions
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ class Director(RobustSarsa):
         super()._check()
         check_numbers(self, fits=(int, 1, INF))
 
-    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Director:
-        """The attack with a Q learned for a policy, its game and a threat model, which holds for what it tries on the way too.
+    def check_play(self, policy: Any, game: Game) -> None:
+        """See that what is given means something for a policy in a game.
 
         Raises:
             ParameterError: continuous actions, or a policy that remembers; a number that means nothing.
         """
         self._check()
         if self.q is not None:
-            return self
+            return
         if game.actions is None or policy.memory:
             raise ParameterError(
                 "the director lists the actions of a policy without memory",
@@ -75,6 +75,17 @@ class Director(RobustSarsa):
                 fix="use rl.robust_sarsa, or rl.mad",
             )
         refuse_unused(self, ("reg", "action_eps"), DISCRETE)
+
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Director:
+        """The attack with a Q learned for a policy, its game and a threat model, which holds for what it tries on the way too.
+
+        Raises:
+            ParameterError: as `check_play` does.
+            InputError: there were no episodes to learn from.
+        """
+        self.check_play(policy, game)
+        if self.q is not None:
+            return self
         key = ("director", policy.fingerprint(), threat, self.gamma, self.episodes, self.rounds, self.fits, seed)
         if key not in game.known:
             game.known[key] = self._fitted(policy, game, threat, seed)
@@ -95,7 +106,7 @@ class Director(RobustSarsa):
         from mmadv_rl.play import attacked
 
         played, spent = wandering(policy, game, threat, self.episodes, seed)
-        parts, reach = [], []
+        parts, reach = [taught(played, game)], []
         net: Worth | None = None
         for fit in range(self.fits):
             if net is not None:
@@ -103,7 +114,10 @@ class Director(RobustSarsa):
                 problem = Problem(policy, threat, None, seeds, seeds, seed=seed)
                 played = attacked(policy, Episodes.fresh(seeds, game), problem, replace(self, q=net))
                 spent += lessons(played)
-            parts.append(transitions([played], game))
+                parts.append(transitions([played], game))
+                if not len(parts[-1][0]):  # under this attack all of them broke
+                    parts.pop()
+                    continue
             found, asked = reachable(policy, game, threat, parts[-1][3])
             reach.append(found)
             spent += asked
@@ -120,8 +134,10 @@ class Director(RobustSarsa):
         s, a, r, after, ended, reach = (column[kept] for column in (s, a[:, 0].long(), r, after, ended, reach))
         worth = Worth(s, a, torch.zeros_like(r), game.actions or 1)
         near, weight = worth.near(after)
+        never = weight[:, :, 0].isnan()  # taken, such as where most episodes broke
         for _ in range(self.rounds):
-            least = (worth.value[near] * weight).sum(2).masked_fill(~reach, float("inf")).amin(1)
+            each = torch.where(never, worth.value.max(), (worth.value[near] * weight).sum(2))
+            least = each.masked_fill(~reach, float("inf")).amin(1)
             worth.value.copy_(r + self.gamma * torch.where(ended, 0.0, least))
         return worth
 
@@ -146,7 +162,7 @@ class Worth(nn.Module):
         self.s: Tensor
         self.a: Tensor
         self.value: Tensor
-        self.register_buffer("scale", s.std(0).clamp_min(1e-3))
+        self.register_buffer("scale", deviation(s).clamp_min(1e-3))
         self.register_buffer("s", s / self.scale)
         self.register_buffer("a", a)
         self.register_buffer("value", value)
@@ -190,16 +206,20 @@ def wandering(policy: Any, game: Game, threat: ThreatModel, count: int, seed: in
 
     A policy without memory does what it is shown something for: an observation that brings an action about in one place does
     so in all. Without this Q would have to guess what rare actions are worth, and the least of guesses is far too low.
+
+    Raises:
+        InputError: no clean episode could be played.
     """
     from mmadv_rl.play import clean, run_episodes
 
     seeds = torch.arange(TRAIN_SEED + seed, TRAIN_SEED + seed + count)
     calm = clean(policy, Episodes.fresh(seeds, game))
+    check_rehearsed(calm, game)
     generator = torch.Generator().manual_seed(seed)
-    known = calm.episodes.true[calm.episodes.played]
+    known = calm.episodes.true[calm.episodes.played & ~calm.broken.unsqueeze(1)]
     known = known[torch.randint(len(known), (EXAMPLES,), generator=generator)]
     low, high = game.box
-    spread = policy.units("std", game)
+    spread = noise_unit(policy, "std", game)
     tried = [known, (known + spread * torch.randn(known.shape, generator=generator)).clamp(low, high)]
     asked = Lessons()
     for _, ledger in steered(policy, game, threat, known, doing(policy, game, known)):

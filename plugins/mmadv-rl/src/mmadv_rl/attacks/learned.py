@@ -43,6 +43,10 @@ class Learned(Attack):
     The training is charged to every episode: `queries` hold its steps, each of which asked the victim once, and the measure
     `steps of training` tells them apart. It happens once for a victim, its game and a threat model.
 
+    Observations of more than 128 numbers, such as pictures, are pushed by the cells of coarse grids, of at most 64 cells each, over
+    their axes: PPO can't learn thousands of actions at once, whose noise is nothing to the victim and whose probabilities leave
+    float32. What turns a victim by finer texture than that is left to attacks with gradients.
+
     Args:
         adversary: a module (B, size) -> (B, size) of pushes in [−1, 1]; trained if not given.
         training: steps of the environment that it is trained for, at least.
@@ -99,22 +103,31 @@ class Learned(Attack):
                 f"candidates is {self.candidates}", where="candidates", fix="give an even number; they come in pairs"
             )
 
-    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Learned:
-        """The attack with an adversary trained against a policy, in its game and for a radius; trained once for them.
+    def check_play(self, policy: Any, game: Game) -> None:
+        """See that what is given means something for a policy in a game.
 
         Raises:
-            ParameterError: a number that means nothing, or Stable-Baselines3, which trains it, is not installed.
+            ParameterError: a number that means nothing, or Stable-Baselines3, which trains the adversary, is not installed.
         """
         self._check()
         refuse_unused(self, ("candidates", "sigma"), "episodes are played by a trained adversary")
-        if self.adversary is not None:
-            return self
-        if not trainable():
+        if self.adversary is None and not trainable():
             raise ParameterError(
                 "stable-baselines3, which trains the adversary, is not installed",
                 where="learned",
                 fix='pip install "mmadv-rl[sb3]", or give adversary=',
             )
+
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Learned:
+        """The attack with an adversary trained against a policy, in its game and for a radius; trained once for them.
+
+        Raises:
+            ParameterError: as `check_play` does.
+            InputError: there were no episodes to train it in.
+        """
+        self.check_play(policy, game)
+        if self.adversary is not None:
+            return self
         space: Any = threat.space
         key = ("adversary", policy.fingerprint(), space, self.training, self.gamma, self.lr, seed)
         if key not in game.known:

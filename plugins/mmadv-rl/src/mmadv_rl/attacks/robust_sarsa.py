@@ -20,9 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from mmadv import Loss, Oracle, ThreatModel
-from mmadv.errors import ParameterError
+from mmadv.errors import InputError, ParameterError
 from mmadv.target import rng_preserved
-from mmadv_rl.attacks.base import Climb, Lessons, check_numbers, continuous, refuse_unused
+from mmadv_rl.attacks.base import (
+    Climb,
+    Lessons,
+    check_numbers,
+    check_rehearsed,
+    continuous,
+    deviation,
+    noise_unit,
+    refuse_unused,
+)
 from mmadv_rl.episodes import Episodes, Game
 
 if TYPE_CHECKING:
@@ -150,8 +159,8 @@ class RobustSarsa(Climb):
 
         return worth if values else regretted
 
-    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> RobustSarsa:
-        """The attack with a Q learned for a policy in its game; learned once for both, from what the policy does alone.
+    def check_play(self, policy: Any, game: Game) -> None:
+        """See that what is given means something for a policy in a game.
 
         Raises:
             ParameterError: a policy that remembers, whose value is not one of observations alone; a number that means nothing.
@@ -159,10 +168,19 @@ class RobustSarsa(Climb):
         self._check()
         if game.actions is not None:
             refuse_unused(self, ("reg", "action_eps"), DISCRETE)
+        if self.q is None and policy.memory:
+            raise ParameterError("the policy remembers", where="robust_sarsa", fix="give q=, or choose another attack")
+
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> RobustSarsa:
+        """The attack with a Q learned for a policy in its game; learned once for both, from what the policy does alone.
+
+        Raises:
+            ParameterError: as `check_play` does.
+            InputError: there were no episodes to learn from.
+        """
+        self.check_play(policy, game)
         if self.q is not None:
             return self
-        if policy.memory:
-            raise ParameterError("the policy remembers", where="robust_sarsa", fix="give q=, or choose another attack")
         key = ("q", policy.fingerprint(), self.gamma, self.episodes, self.rounds, self.reg, self.action_eps, seed)
         if key not in game.known:
             game.known[key] = self.learned(policy, game, seed)
@@ -171,7 +189,7 @@ class RobustSarsa(Climb):
     def learned(self, policy: Any, game: Game, seed: int) -> Value:
         """Q of the fixed policy, from episodes with a little noise on their observations, so that other actions are seen too."""
         played = explored(policy, game, self.episodes, seed)
-        net = self.fit(*transitions([played], game), game=game, seed=seed)
+        net = self.fit(*taught(played, game), game=game, seed=seed)
         net.lessons = lessons(played)
         return net
 
@@ -187,7 +205,7 @@ class RobustSarsa(Climb):
             if not discrete:
                 net.bound(game.reach)
             net.mean.copy_(x.mean(0))
-            net.scale.copy_(x.std(0).clamp_min(1e-3))
+            net.scale.copy_(deviation(x).clamp_min(1e-3))
             horizon = 1 / (1 - min(self.gamma, 0.999))
             net.size.copy_((r.abs().mean() * horizon).clamp_min(1e-3))
             net.middle.copy_(r.mean() * horizon)
@@ -243,7 +261,7 @@ def explored(policy: Any, game: Game, count: int, seed: int, noise: float = 0.5)
     from mmadv_rl.play import run_episodes
 
     generator = torch.Generator().manual_seed(seed)
-    spread = policy.units("policy" if policy.normalised else "std", game)
+    spread = noise_unit(policy, "policy" if policy.normalised else "std", game)
     # From next to none to far more: without ends to be seen all is worth the same, and how much a policy bears is not known.
     amount = noise * torch.linspace(0.1, 12.0, count).unsqueeze(1)
     low, high = game.box
@@ -262,14 +280,31 @@ def lessons(played: Played) -> Lessons:
     return Lessons(steps, steps + int(played.queries.sum()), int(played.gradients.sum()))
 
 
+def taught(played: Played, game: Game) -> tuple[Tensor, ...]:
+    """What `transitions` gives of episodes, of which there is some.
+
+    Raises:
+        InputError: all episodes broke, or the clock cut them at their first step.
+    """
+    check_rehearsed(played, game)
+    found = transitions([played], game)
+    if not len(found[0]):
+        raise InputError(
+            f"no step of the {len(played.broken)} training episodes leads to another one or to an end",
+            where=game.name,
+            fix="give a longer horizon=, or choose an attack that learns from no episodes, such as rl.pgd",
+        )
+    return found
+
+
 def transitions(parts: Sequence[Played], game: Game) -> tuple[Tensor, ...]:
     """(s, a, r, s', a', whether s' is an end, spread of actions) of played episodes, each with its true successor.
 
-    An episode that the clock cut has no end in it, and its last step teaches nothing.
+    An episode that the clock cut has no end in it, and its last step teaches nothing; nor does one that broke.
     """
     columns = [_steps(part, game) for part in parts]
     s, a, r, after, act_after, ended = (torch.cat(column) for column in zip(*columns, strict=True))
-    return s, a, r, after, act_after, ended, a.std(0).clamp_min(1e-3)
+    return s, a, r, after, act_after, ended, deviation(a).clamp_min(1e-3)
 
 
 def _steps(played: Played, game: Game) -> tuple[Tensor, ...]:

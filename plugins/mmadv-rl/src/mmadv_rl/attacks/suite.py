@@ -30,6 +30,9 @@ class Suite(Attack):
     given, are those of each member that makes more than one. Single observations are attacked by PGD alone: which action is worst
     shows only in an episode.
 
+    What can't be prepared, such as for want of training episodes that the environment survives, ends the run: a suite that went on
+    without a member would claim more than it tried. `training: 0`, or the other attacks one by one, do without.
+
     Args:
         training: steps that the learned adversary is trained for; 0 leaves it out.
 

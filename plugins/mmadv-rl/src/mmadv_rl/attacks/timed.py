@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmadv import Oracle, ThreatModel
 from mmadv.search.pgd import State
-from mmadv_rl.attacks.base import Lessons, check_numbers
+from mmadv_rl.attacks.base import Lessons, check_numbers, check_rehearsed
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.constraints import gap, preference
 from mmadv_rl.episodes import Episodes, Game
@@ -44,13 +44,22 @@ class Timed(PGD):
         if self.beta is not None:
             check_numbers(self, beta=(float, 0, 1))
 
-    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Timed:
-        """The attack with a β for a policy, its game and the turns that there are.
+    def check_play(self, policy: Any, game: Game) -> None:
+        """See that what is given means something for a policy in a game.
 
         Raises:
             ParameterError: a β that no difference of probabilities can have.
         """
         self._check()
+
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Timed:
+        """The attack with a β for a policy, its game and the turns that there are.
+
+        Raises:
+            ParameterError: as `check_play` does.
+            InputError: no clean episode could be played.
+        """
+        self.check_play(policy, game)
         if self.beta is not None:
             return self
         turns = threat.space.turns  # type: ignore[attr-defined]
@@ -60,17 +69,21 @@ class Timed(PGD):
         from mmadv_rl.target import CALM_EPISODES, CALM_SEED
 
         gaps: list[Tensor] = []
+        whose: list[Tensor] = []
 
         def show(step: int, playing: Tensor, here: Tensor, rows: Tensor, answer: Tensor) -> Tensor:
             gaps.append(preference(answer, game))
+            whose.append(playing)
             return here
 
         seeds = torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES)
-        steps = int(run_episodes(policy, Episodes.fresh(seeds, game), show).episodes.length.sum())
-        seen = torch.cat(gaps)
+        played = run_episodes(policy, Episodes.fresh(seeds, game), show)
+        check_rehearsed(played, game)
+        steps, whole = int(played.episodes.length.sum()), ~played.broken
+        seen = torch.cat(gaps)[whole[torch.cat(whose)]]
         share = 1.0
         if turns.most is not None:
-            share = min(share, CALM_EPISODES * turns.most / len(seen))
+            share = min(share, int(whole.sum()) * turns.most / len(seen))
         if turns.share is not None:
             share = min(share, turns.share)
         beta = float(torch.quantile(seen.double(), 1 - share)) if share < 1 else 0.0

@@ -8,7 +8,8 @@ Attacks that look one step ahead turn the action of that step, which a feedback 
 the beat of the closed loop add up instead. Where what happens is linear in a bounded push, the best pushes are at its ends all the
 time and only change sides (the bang-bang principle; Bellman, Glicksberg & Gross 1956), so that only sides and moments are sought.
 
-Rehearsals are episodes of other seeds, with one gradient step at each observation; they are charged to every episode.
+Rehearsals are episodes of other seeds, with one gradient step at each observation; they are charged to every episode. Those that
+break are left out of the means.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 from mmadv import Loss, Oracle, Problem, ThreatModel
 from mmadv.errors import ParameterError
 from mmadv.search.pgd import Ascent, State
-from mmadv_rl.attacks.base import Lessons, check_numbers, continuous, refuse_unused
+from mmadv_rl.attacks.base import Lessons, check_numbers, continuous, none_played, refuse_unused, why_broken
 from mmadv_rl.attacks.director import towards_action
 from mmadv_rl.attacks.pgd import PGD
 from mmadv_rl.attacks.robust_sarsa import TRAIN_SEED, lessons
@@ -94,10 +95,23 @@ class Waves(PGD):
         if self.action is not None:
             raise ParameterError("waves lead to several actions", where="action", fix="use rl.pgd for a certain one")
 
-    def prepared(self, policy: PolicyTarget, game: Game, threat: ThreatModel, seed: int) -> Led:
-        """The attack that leads by the wave which does a policy most harm in its game under a threat model; sought once for them."""
+    def check_play(self, policy: PolicyTarget, game: Game) -> None:
+        """See that what is given means something for a policy in a game.
+
+        Raises:
+            ParameterError: it doesn't, or plays no part.
+        """
         self._check()
         refuse_unused(self, ("loss",), "in episodes it is the actions that are led to which decide what is climbed")
+
+    def prepared(self, policy: PolicyTarget, game: Game, threat: ThreatModel, seed: int) -> Led:
+        """The attack that leads by the wave which does a policy most harm in its game under a threat model; sought once for them.
+
+        Raises:
+            ParameterError: as `check_play` does.
+            InputError: no wave could be rehearsed.
+        """
+        self.check_play(policy, game)
         key = ("wave", policy.fingerprint(), threat, self.episodes, self.waves, seed)
         if key not in game.known:
             game.known[key] = self._sought(policy, game, threat, seed)
@@ -110,13 +124,15 @@ class Waves(PGD):
         tried = every(game, generator)
         if len(tried.half) > self.waves:
             tried = tried.taken(torch.randperm(len(tried.half), generator=generator)[: self.waves])
-        found, cost = self._rehearsed(tried, policy, game, threat, seed)
+        found, cost, reason = self._rehearsed(tried, policy, game, threat, seed)
+        if bool(found.isinf().all()):
+            raise none_played(game, len(found) * self.episodes, reason)
         best, least = tried.taken(found.argmin()[None]), found.min()
         half = int(best.half)
         halves = sorted({round(half * share) for share in NEAR} - {0, half}) if half < FOREVER else []
         if halves:
             near = Wave(best.ends.expand(len(halves), -1, -1), torch.tensor(halves))
-            found, again = self._rehearsed(near, policy, game, threat, seed)
+            found, again, _ = self._rehearsed(near, policy, game, threat, seed)
             cost += again
             if bool(found.min() < least):
                 best = near.taken(found.argmin()[None])
@@ -124,12 +140,12 @@ class Waves(PGD):
 
     def _rehearsed(
         self, wave: Wave, policy: PolicyTarget, game: Game, threat: ThreatModel, seed: int
-    ) -> tuple[Tensor, Lessons]:
-        """(R,) mean returns of episodes under each wave, and what they cost."""
+    ) -> tuple[Tensor, Lessons, str]:
+        """(R,) mean returns of the episodes under each wave that did not break, inf if all did; what they cost, and why the first broke."""
         from mmadv_rl.play import attacked
 
         threat = replace(threat, budget=replace(threat.budget, steps=1))
-        returns, cost = [], Lessons()
+        returns, cost, reason = [], Lessons(), ""
         for part in torch.arange(len(wave.half)).split(max(1, ROWS // self.episodes)):
             seeds = torch.arange(TRAIN_SEED + seed, TRAIN_SEED + seed + self.episodes).repeat(len(part))
             attack = Led(wave=wave.taken(part.repeat_interleave(self.episodes)), random_start=False)
@@ -138,7 +154,8 @@ class Waves(PGD):
             total = torch.where(played.broken, float("nan"), played.total).reshape(len(part), -1)
             returns.append(total.nanmean(1).nan_to_num(float("inf")))
             cost += lessons(played)
-        return torch.cat(returns), cost
+            reason = reason or (why_broken(played) if bool(played.broken.any()) else "")
+        return torch.cat(returns), cost, reason
 
 
 @dataclass(frozen=True, kw_only=True)
