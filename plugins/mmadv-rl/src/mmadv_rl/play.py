@@ -281,6 +281,13 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         raise ParameterError("eot is given, and policies act deterministically", where="eot", fix="leave eot out")
     x: Episodes = problem.x
     options = {name: value for name, value in options.items() if name != "observe"}
+    members = getattr(attack, "members", None)
+    everyone = (attack,) if members is None else members(player.policy, x.game, problem.threat)
+    for member in everyone:  # before anything is played
+        check_granted(member, problem.threat.access, player.policy)
+        check = getattr(member, "check_play", None)
+        if check is not None:
+            check(player.policy, x.game)
     with (
         torch.inference_mode(False), torch.no_grad(), rng_preserved(player.device, problem.seed), player.held(),
     ):  # fmt: skip
@@ -295,15 +302,8 @@ def run(problem: Problem, attack: Attack, **options: Any) -> tuple[Ledger, Count
         rows_ = (~wrong & ~calm.broken).nonzero()[:, 0]
         problem.deterministic = not _randomised(player.policy, calm.episodes)
         counts = Counts(examples=len(x), random=int(not problem.deterministic)) + repeated(calm)
-        members = getattr(attack, "members", None)
         notes: dict[str, Tensor] = {}
         again_queries, again_gradients = 0, 0  # that were charged to more than one episode
-        everyone = (attack,) if members is None else members(player.policy, x.game, problem.threat)
-        for member in everyone:  # before anything is rehearsed, and also if nothing is
-            check_granted(member, problem.threat.access, player.policy)
-            check = getattr(member, "check_play", None)
-            if check is not None:
-                check(player.policy, x.game)
         for member in everyone if len(rows_) else ():
             prepare = getattr(member, "prepared", None)
             ready = member if prepare is None else prepare(player.policy, x.game, problem.threat, problem.seed)

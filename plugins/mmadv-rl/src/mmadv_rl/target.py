@@ -250,6 +250,7 @@ class PolicyTarget(ModuleTarget):
 
         Raises:
             ParameterError: a relative unit that policy and game don't give.
+            InputError: it comes of clean episodes, and none could be played.
         """
         if kind == "raw":
             return torch.ones(game.size)
@@ -275,11 +276,14 @@ class PolicyTarget(ModuleTarget):
                 where="unit",
                 fix="use unit: std, or pass normaliser=",
             )
+        from mmadv_rl.attacks.base import check_rehearsed, deviation
         from mmadv_rl.play import clean
 
         if (key := (kind, self.fingerprint())) not in game.known:
-            played = clean(self, Episodes.fresh(torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES), game)).episodes
-            game.known[key] = played.true[played.played].double().std(0).float()
+            played = clean(self, Episodes.fresh(torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES), game))
+            check_rehearsed(played, game)
+            whole = played.episodes.played & ~played.broken.unsqueeze(1)
+            game.known[key] = deviation(played.episodes.true[whole].double()).float()
         return game.known[key]
 
     def acts(self, answer: Tensor, game: Game) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -64,26 +63,6 @@ def check_rehearsed(played: Played, game: Game) -> None:
     """
     if bool(played.broken.all()):
         raise none_played(game, len(played.broken), why_broken(played))
-
-
-def noise_unit(policy: Any, kind: str, game: Game) -> Tensor:
-    """(size,) `units` as the scale of noise that is tried on a policy.
-
-    Raises:
-        InputError: they are those of clean episodes, and none could be played.
-        ParameterError: policy and game don't give them.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nothing has no deviation, which is seen to below
-        found = policy.units(kind, game)
-    if bool(torch.isfinite(found).all()):
-        return found
-    from mmadv_rl.episodes import Episodes
-    from mmadv_rl.play import clean
-    from mmadv_rl.target import CALM_EPISODES, CALM_SEED
-
-    check_rehearsed(clean(policy, Episodes.fresh(torch.arange(CALM_SEED, CALM_SEED + CALM_EPISODES), game)), game)
-    return found.nan_to_num(0.0)  # of a single step
 
 
 def deviation(x: Tensor) -> Tensor:

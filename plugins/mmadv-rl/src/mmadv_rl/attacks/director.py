@@ -24,7 +24,7 @@ from mmadv.errors import ParameterError
 from mmadv.ledger import Ledger
 from mmadv.search.pgd import PGD as Search
 from mmadv.search.pgd import State, default_lr
-from mmadv_rl.attacks.base import Lessons, check_numbers, check_rehearsed, deviation, noise_unit, refuse_unused
+from mmadv_rl.attacks.base import Lessons, check_numbers, check_rehearsed, deviation, refuse_unused
 from mmadv_rl.attacks.robust_sarsa import DISCRETE, INF, TRAIN_SEED, RobustSarsa, lessons, taught, transitions
 from mmadv_rl.episodes import Episodes, Game
 
@@ -219,7 +219,7 @@ def wandering(policy: Any, game: Game, threat: ThreatModel, count: int, seed: in
     known = calm.episodes.true[calm.episodes.played & ~calm.broken.unsqueeze(1)]
     known = known[torch.randint(len(known), (EXAMPLES,), generator=generator)]
     low, high = game.box
-    spread = noise_unit(policy, "std", game)
+    spread = policy.units("std", game)
     tried = [known, (known + spread * torch.randn(known.shape, generator=generator)).clamp(low, high)]
     asked = Lessons()
     for _, ledger in steered(policy, game, threat, known, doing(policy, game, known)):

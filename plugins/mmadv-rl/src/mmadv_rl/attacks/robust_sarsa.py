@@ -29,7 +29,6 @@ from mmadv_rl.attacks.base import (
     check_rehearsed,
     continuous,
     deviation,
-    noise_unit,
     refuse_unused,
 )
 from mmadv_rl.episodes import Episodes, Game
@@ -261,7 +260,7 @@ def explored(policy: Any, game: Game, count: int, seed: int, noise: float = 0.5)
     from mmadv_rl.play import run_episodes
 
     generator = torch.Generator().manual_seed(seed)
-    spread = noise_unit(policy, "policy" if policy.normalised else "std", game)
+    spread = policy.units("policy" if policy.normalised else "std", game)
     # From next to none to far more: without ends to be seen all is worth the same, and how much a policy bears is not known.
     amount = noise * torch.linspace(0.1, 12.0, count).unsqueeze(1)
     low, high = game.box
