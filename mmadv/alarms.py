@@ -157,7 +157,7 @@ _SIGNS = (
      "of the examples got NaN or inf from the victim; they have status error and count neither way"),
     ("lost_examples", "lost", "examples", 0.0, 0.1,
      "of the examples were lost where they are played: their environment raised or gave what it can't give, as notes say; they have status error and count neither way"),
-    ("unrepeatable", "unrepeated", "repeated", 0.0, 0.0,
+    ("not_repeatable", "unrepeated", "repeated", 0.0, 0.0,
      "of the untouched episodes that were played once more by the same actions came out otherwise, so that what is laid to an attack may be chance; let all that the environment draws follow from its seed, and let nothing remain from one episode to the next"),
     ("infeasible_successes", "strayed", "examples", 0.0, 0.5,
      "of the examples were only fooled outside of the constraints: the attack does not keep to its threat model"),

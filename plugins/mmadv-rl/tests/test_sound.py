@@ -544,6 +544,6 @@ def test_an_environment_that_does_not_follow_from_its_seed_is_told(how, told):
     game = Game("fickle", -1e9, 20, make=lambda: Fickle(gym.make("CartPole-v1"), how))
     policy = nn.Linear(4, 2).double().eval()
     result = mmadv.attack(policy, *game.episodes(3), "rl.random", modality="rl", eps=0.0)
-    (alarm,) = [one for one in result.alarms if one.code == "unrepeatable"] or [None]
+    (alarm,) = [one for one in result.alarms if one.code == "not_repeatable"] or [None]
     assert (alarm is not None) == told
     assert alarm is None or alarm.trust is Trust.INVALID
