@@ -361,9 +361,8 @@ class Oracle:
             size = self.problem.target.batch_size or max(total * self.problem.eot, 1)
             part = slice(start, start + max(1, size // self.problem.eot))
             try:
-                x = rows.take(
-                    adv, part
-                )  # tensors of its own: a victim may do what it likes to them, such as asking for gradients
+                # Tensors of its own: a victim may do what it likes to them, such as asking for gradients.
+                x = rows.take(adv, part)
                 whole = part.stop >= total and not parts
                 given, ids = (per_row, streams_of) if whole else rows.take((per_row, streams_of), part)
                 noise = Noise(~self.problem.seed, streams(ids, self.problem.eot), self._calls * CALL)

@@ -230,7 +230,7 @@ class PolicyTarget(ModuleTarget):
             if not isinstance(part, Sb3Policy):
                 continue
             for what, own, found in zip(("observations", "actions"), part.spaces, there, strict=True):
-                if not isinstance(own, Box):
+                if not (isinstance(own, Box) and isinstance(found, Box)):
                     continue
                 # Frames may be stacked, and their axes in another order.
                 ends = [

@@ -76,20 +76,9 @@ class Director(RobustSarsa):
             )
         refuse_unused(self, ("reg", "action_eps"), DISCRETE)
 
-    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Director:
-        """The attack with a Q learned for a policy, its game and a threat model, which holds for what it tries on the way too.
-
-        Raises:
-            ParameterError: as `check_play` does.
-            InputError: there were no episodes to learn from.
-        """
-        self.check_play(policy, game)
-        if self.q is not None:
-            return self
-        key = ("director", policy.fingerprint(), threat, self.gamma, self.episodes, self.rounds, self.fits, seed)
-        if key not in game.known:
-            game.known[key] = self._fitted(policy, game, threat, seed)
-        return replace(self, q=game.known[key])
+    def _key(self, policy: Any, threat: ThreatModel, seed: int) -> tuple[Any, ...]:
+        """With the threat model, which holds for what is tried on the way too."""
+        return "director", policy.fingerprint(), threat, self.gamma, self.episodes, self.rounds, self.fits, seed
 
     def objective(self, values: bool) -> Loss:
         return lambda output, y, facts: -taken(output, facts)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -170,8 +170,8 @@ class RobustSarsa(Climb):
         if self.q is None and policy.memory:
             raise ParameterError("the policy remembers", where="robust_sarsa", fix="give q=, or choose another attack")
 
-    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> RobustSarsa:
-        """The attack with a Q learned for a policy in its game; learned once for both, from what the policy does alone.
+    def prepared(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> Self:
+        """The attack with a Q learned for a policy in its game, once for all that `_key` tells apart.
 
         Raises:
             ParameterError: as `check_play` does.
@@ -180,10 +180,17 @@ class RobustSarsa(Climb):
         self.check_play(policy, game)
         if self.q is not None:
             return self
-        key = ("q", policy.fingerprint(), self.gamma, self.episodes, self.rounds, self.reg, self.action_eps, seed)
+        key = self._key(policy, threat, seed)
         if key not in game.known:
-            game.known[key] = self.learned(policy, game, seed)
+            game.known[key] = self._fitted(policy, game, threat, seed)
         return replace(self, q=game.known[key])
+
+    def _key(self, policy: Any, threat: ThreatModel, seed: int) -> tuple[Any, ...]:
+        """What Q depends on: it comes from what the policy does alone, whatever the threat model."""
+        return "q", policy.fingerprint(), self.gamma, self.episodes, self.rounds, self.reg, self.action_eps, seed
+
+    def _fitted(self, policy: Any, game: Game, threat: ThreatModel, seed: int) -> nn.Module:
+        return self.learned(policy, game, seed)
 
     def learned(self, policy: Any, game: Game, seed: int) -> Value:
         """Q of the fixed policy, from episodes with a little noise on their observations, so that other actions are seen too."""
